@@ -1,0 +1,122 @@
+//! What can go wrong, and what to do about it.
+
+use burn::store::RecordError;
+use burn::tensor::{DType, Shape};
+
+/// An error of this crate. Whenever one is returned, the average is as it was before the call.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EmaError {
+    /// A decay rule has a number that it cannot work with.
+    #[error("{rule}: {quantity} must be {expected}, found {found}{hint}")]
+    InvalidDecay {
+        /// The rule, e.g. `Decay::constant`.
+        rule: &'static str,
+        /// The number that is off, e.g. `decay`.
+        quantity: &'static str,
+        /// The range that it must lie in.
+        expected: &'static str,
+        /// The number as given.
+        found: f64,
+        /// What was probably meant, or nothing.
+        hint: String,
+    },
+
+    /// A field of a configuration has a value that it cannot work with.
+    #[error("EmaConfig::{field}: {problem}")]
+    InvalidConfig {
+        /// The field, e.g. `interval`.
+        field: &'static str,
+        /// What is wrong with it, and what to write instead.
+        problem: String,
+    },
+
+    /// A parameter or buffer of the average is no longer in the source.
+    #[error(
+        "`{path}` is in the average but not in the source model. The structure of the source \
+         changed after `init`: make a new average from it"
+    )]
+    Missing {
+        /// Module path of the parameter or buffer.
+        path: String,
+    },
+
+    /// The source has a parameter or buffer that the average does not know.
+    #[error(
+        "`{path}` is in the source model but not in the average. The structure of the source \
+         changed after `init`: make a new average from it"
+    )]
+    Unexpected {
+        /// Module path of the parameter or buffer.
+        path: String,
+    },
+
+    /// A parameter or buffer of the source has another shape than at `init`.
+    #[error(
+        "`{path}` has shape {found} in the source model, but {expected} in the average: make a \
+         new average from the changed model"
+    )]
+    ShapeMismatch {
+        /// Module path of the parameter or buffer.
+        path: String,
+        /// Shape in the average.
+        expected: Shape,
+        /// Shape in the source.
+        found: Shape,
+    },
+
+    /// A parameter or buffer of the source has another dtype than at `init`.
+    #[error(
+        "`{path}` is {found:?} in the source model, but was {expected:?} when the average was \
+         made: make a new average after casting or quantizing a model"
+    )]
+    DTypeMismatch {
+        /// Module path of the parameter or buffer.
+        path: String,
+        /// Dtype of the source at `init`.
+        expected: DType,
+        /// Dtype of the source now.
+        found: DType,
+    },
+
+    /// A parameter has more dimensions than Burn's own optimizers and records handle.
+    #[error("`{path}` has rank {rank}; Burn trains and stores tensors up to rank {max}")]
+    RankTooHigh {
+        /// Module path of the parameter.
+        path: String,
+        /// Its rank.
+        rank: usize,
+        /// The highest rank that is handled.
+        max: usize,
+    },
+
+    /// The source holds NaN or infinity, and [`NonFinite::Error`](crate::NonFinite::Error) is set.
+    #[error(
+        "`{path}` of the source model holds NaN or infinity. The average was not touched: lower \
+         the learning rate, clip gradients, or choose `NonFinite::Skip`"
+    )]
+    NonFinite {
+        /// Module path of the first such parameter.
+        path: String,
+    },
+
+    /// The record is that of a plain model: it has weights but no average.
+    #[error(
+        "the record holds a plain model and no average. Load it into the model and make a new \
+         average from that, or allow it with `EmaConfig::with_plain_record(PlainRecord::StartFrom)`"
+    )]
+    PlainRecord,
+
+    /// Burn could not read, write or apply a record.
+    #[error("{0}")]
+    Record(#[from] RecordError),
+}
+
+impl From<EmaError> for RecordError {
+    fn from(error: EmaError) -> Self {
+        match error {
+            EmaError::Record(error) => error,
+            error => RecordError::Validation(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Exponential moving average (EMA) of the weights of any [Burn](burn) model, on any backend.
+//!
+//! An average of the weights that training passes through is a better model than the last of them,
+//! and costs one multiply-add per parameter and step. [`EmaModel`] keeps one beside a model:
+//!
+//! ```
+//! use burn::nn::LinearConfig;
+//! use burn_ema::{Decay, EmaConfig};
+//!
+//! let model = LinearConfig::new(4, 2).init(&Default::default());
+//! let mut ema = EmaConfig::new().with_decay(Decay::half_life(1_000.0)).init(&model);
+//! // After each optimizer step:
+//! ema.update(&model)?;
+//! // To evaluate, sample, export:
+//! let averaged = ema.model();
+//! # Ok::<(), burn_ema::EmaError>(())
+//! ```
+//!
+//! | to | see |
+//! |---|---|
+//! | choose how fast old weights fade | [`Decay`] |
+//! | start late, or average every few steps | [`Schedule`], [`EmaConfig`] |
+//! | say which values are averaged, copied or left alone | [`Policy`] |
+//! | save, load and resume | [`EmaModel`] as a module, [`PlainRecord`] |
+//! | guard against NaN | [`NonFinite`] |
+//! | train with Burn's `Learner` | the crate `burn-ema-train` |
+//!
+//! # Backends
+//!
+//! Each cargo feature (`flex`, the default, `ndarray`, `tch`, `wgpu`, `vulkan`, `metal`, `webgpu`,
+//! `cuda`, `rocm`, `cpu`) enables Burn's backend of that name. None is needed: an average runs on
+//! whatever device its source is on.
+
+mod config;
+mod error;
+mod model;
+mod module;
+mod op;
+mod policy;
+pub mod record;
+mod reduce;
+mod rule;
+mod schedule;
+mod scope;
+mod shadow;
+mod traverse;
+
+pub use config::{EmaConfig, NonFinite, PlainRecord, ShadowDType};
+pub use error::EmaError;
+pub use model::{EmaModel, Update};
+pub use policy::{Action, Class, Override, Policy};
+pub use rule::{Constant, Decay, HalfLife, Moment, PowerWarmup, Rule, Weight};
+pub use schedule::{Phase, Schedule};
+pub use scope::Swapped;

@@ -1,0 +1,156 @@
+//! A decay that grows as a power of the number of updates.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Decay, Moment, Rule};
+use crate::EmaError;
+
+/// `decay = clamp(1 - (1 + n / inv_gamma)^-power, min, max)` at the `n`-th update, counted from 0.
+///
+/// The first update is a copy (unless `min` says otherwise), so the initial weights leave no trace,
+/// and the memory grows with training. This is the warm-up of timm's `ModelEmaV3`, ema-pytorch and
+/// diffusers. With `inv_gamma = 1`, `power = 2/3` reaches 0.999 after 31.6 K updates and 0.9999 after
+/// 1 M; `power = 3/4` after 10 K and 215.4 K.
+///
+/// # Example
+///
+/// ```
+/// use burn_ema::{Decay, EmaConfig, PowerWarmup};
+///
+/// let decay: Decay = PowerWarmup::new(0.75).with_max(0.9995).into();
+/// let config = EmaConfig::new().with_decay(decay);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PowerWarmup {
+    /// Exponent, finite and positive.
+    pub power: f64,
+    /// Number of updates that stretches the curve, finite and positive.
+    pub inv_gamma: f64,
+    /// Lower bound of the decay, in `[0, max]`.
+    pub min: f64,
+    /// Upper bound of the decay, in `[min, 1]`.
+    pub max: f64,
+}
+
+impl PowerWarmup {
+    /// A warm-up with the given exponent, `inv_gamma = 1` and a decay between 0 and 0.9999.
+    ///
+    /// # Panics
+    ///
+    /// If `power` is not finite and positive.
+    pub fn new(power: f64) -> Self {
+        Self {
+            power,
+            inv_gamma: 1.0,
+            min: 0.0,
+            max: 0.9999,
+        }
+        .valid()
+    }
+
+    /// Stretches the curve over `inv_gamma` times as many updates.
+    ///
+    /// # Panics
+    ///
+    /// If `inv_gamma` is not finite and positive.
+    pub fn with_inv_gamma(mut self, inv_gamma: f64) -> Self {
+        self.inv_gamma = inv_gamma;
+        self.valid()
+    }
+
+    /// Sets the lower bound of the decay.
+    ///
+    /// # Panics
+    ///
+    /// If `min` is not between 0 and the upper bound.
+    pub fn with_min(mut self, min: f64) -> Self {
+        self.min = min;
+        self.valid()
+    }
+
+    /// Sets the upper bound of the decay.
+    ///
+    /// # Panics
+    ///
+    /// If `max` is not between the lower bound and 1.
+    pub fn with_max(mut self, max: f64) -> Self {
+        self.max = max;
+        self.valid()
+    }
+
+    fn valid(self) -> Self {
+        match self.validate() {
+            Ok(()) => self,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+impl From<PowerWarmup> for Decay {
+    fn from(rule: PowerWarmup) -> Self {
+        Self::PowerWarmup(rule)
+    }
+}
+
+impl Rule for PowerWarmup {
+    fn decay(&self, at: Moment) -> f64 {
+        let curve = 1.0 - (1.0 + at.updates as f64 / self.inv_gamma).powf(-self.power);
+        curve.clamp(self.min, self.max)
+    }
+
+    fn validate(&self) -> Result<(), EmaError> {
+        let positive = |value: f64| value.is_finite() && value > 0.0;
+        let checks = [
+            (positive(self.power), "power", "finite and above 0", self.power),
+            (positive(self.inv_gamma), "inv_gamma", "finite and above 0", self.inv_gamma),
+            ((0.0..=1.0).contains(&self.max), "max", "in [min, 1]", self.max),
+            ((0.0..=self.max).contains(&self.min), "min", "in [0, max]", self.min),
+        ];
+        for (holds, quantity, expected, found) in checks {
+            if !holds {
+                return Err(EmaError::InvalidDecay {
+                    rule: "PowerWarmup",
+                    quantity,
+                    expected,
+                    found,
+                    hint: String::new(),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decay(rule: PowerWarmup, updates: u64) -> f64 {
+        rule.decay(Moment {
+            updates,
+            interval: 1,
+        })
+    }
+
+    #[test]
+    fn follows_the_formula_from_a_copy_upwards() {
+        let rule = PowerWarmup::new(2.0 / 3.0);
+        assert_eq!(decay(rule, 0), 0.0);
+        // 1 - 2^(-2/3), the second step of diffusers' warm-up.
+        assert!((decay(rule, 1) - 0.3700394750525634).abs() < 1e-15);
+        assert_eq!(decay(rule.with_min(0.5), 1), 0.5);
+        assert_eq!(decay(rule, 100_000_000), 0.9999);
+    }
+
+    #[test]
+    fn reaches_the_decays_that_timm_documents() {
+        let reached = |power: f64, target: f64, at: u64| {
+            let rule = PowerWarmup::new(power).with_max(1.0);
+            (decay(rule, at) - target).abs() / (1.0 - target) < 5e-3
+        };
+        assert!(reached(2.0 / 3.0, 0.999, 31_600));
+        assert!(reached(2.0 / 3.0, 0.9999, 1_000_000));
+        assert!(reached(0.75, 0.999, 10_000));
+        assert!(reached(0.75, 0.9999, 215_400));
+    }
+}

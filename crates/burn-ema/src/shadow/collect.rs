@@ -1,0 +1,198 @@
+//! Reading the values of a source model.
+
+use burn::module::{Module, ModuleVisitor, Param, ParamId};
+use burn::tensor::kind::BridgeTensor;
+use burn::tensor::{Bool, DType, Int, Tensor};
+
+use super::{Describe, Slot};
+use crate::op::MAX_RANK;
+use crate::policy::Class;
+use crate::traverse::{Locator, Path, follow_path};
+use crate::EmaError;
+
+/// A value of the source model.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(crate) value: BridgeTensor,
+    pub(crate) class: Class,
+}
+
+/// Describes every value of `source`.
+pub(super) fn all<M: Module, T>(
+    source: &M,
+    mut describe: impl FnMut(&str, ParamId, BridgeTensor) -> T,
+) -> Result<Vec<T>, EmaError> {
+    sync_running_statistics(source);
+    let mut visitor = All {
+        path: Path::default(),
+        describe: &mut describe,
+        values: Vec::new(),
+        error: None,
+    };
+    source.visit(&mut visitor);
+    match visitor.error {
+        None => Ok(visitor.values),
+        Some(error) => Err(error),
+    }
+}
+
+/// The values of `source` in the order of `slots`, if they are the same ones.
+pub(super) fn matching<M: Module>(source: &M, slots: &[Slot]) -> Result<Vec<Source>, EmaError> {
+    sync_running_statistics(source);
+    let mut visitor = Matching {
+        path: Path::default(),
+        slots,
+        locator: Locator::new(slots.len()),
+        sources: slots.iter().map(|_| None).collect(),
+        error: None,
+    };
+    source.visit(&mut visitor);
+    if let Some(error) = visitor.error {
+        return Err(error);
+    }
+    if let Some(missed) = visitor.locator.missed() {
+        return Err(EmaError::Missing {
+            path: slots[missed].path.clone(),
+        });
+    }
+    Ok(visitor.sources.into_iter().flatten().collect())
+}
+
+/// Brings the running statistics of BatchNorm up to date.
+///
+/// A forward pass leaves its statistics pending until the next one, and `visit` does not see them.
+/// `valid` is the one method of a module that applies them, to `source` itself as the next forward
+/// pass would; the snapshot that it returns is not needed.
+fn sync_running_statistics<M: Module>(source: &M) {
+    drop(source.valid());
+}
+
+/// Whether the optimizer trains a parameter.
+///
+/// A parameter without autodiff cannot require a gradient now, but remembers whether it would.
+fn class<const D: usize>(param: &Param<Tensor<D>>, value: &BridgeTensor) -> Class {
+    if value.is_qfloat() {
+        return Class::Discrete;
+    }
+    let trainable = if param.is_autodiff() {
+        param.is_require_grad()
+    } else {
+        Module::train(param.clone()).is_require_grad()
+    };
+    if trainable {
+        Class::Trainable
+    } else {
+        Class::NonTrainable
+    }
+}
+
+/// Visits values of each kind with one method, `$on_value`: `(id, value, class)`.
+macro_rules! visit_values {
+    ($on_value:ident) => {
+        follow_path!();
+
+        // `base`, not `val`: with LoRA that is the stored weight, and the factors are visited
+        // separately, where `val` would fold them into the weight.
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let value = param.base().without_autodiff().into_bridge();
+            self.$on_value(param.id, value, |value| class(param, value));
+        }
+
+        fn visit_int<const D: usize>(&mut self, param: &Param<Tensor<D, Int>>) {
+            let value = param.base().without_autodiff().into_bridge();
+            self.$on_value(param.id, value, |_| Class::Discrete);
+        }
+
+        fn visit_bool<const D: usize>(&mut self, param: &Param<Tensor<D, Bool>>) {
+            let value = param.base().without_autodiff().into_bridge();
+            self.$on_value(param.id, value, |_| Class::Discrete);
+        }
+    };
+}
+
+struct All<'a, T> {
+    path: Path,
+    describe: Describe<'a, T>,
+    values: Vec<T>,
+    error: Option<EmaError>,
+}
+
+impl<T> All<'_, T> {
+    fn on_value(&mut self, id: ParamId, value: BridgeTensor, _: impl Fn(&BridgeTensor) -> Class) {
+        let path = self.path.as_str();
+        if value.rank() > MAX_RANK {
+            self.error.get_or_insert_with(|| EmaError::RankTooHigh {
+                path: path.to_string(),
+                rank: value.rank(),
+                max: MAX_RANK,
+            });
+            return;
+        }
+        let described = (self.describe)(path, id, value);
+        self.values.push(described);
+    }
+}
+
+impl<T> ModuleVisitor for All<'_, T> {
+    visit_values!(on_value);
+}
+
+struct Matching<'a> {
+    path: Path,
+    slots: &'a [Slot],
+    locator: Locator,
+    sources: Vec<Option<Source>>,
+    /// The first mismatch.
+    error: Option<EmaError>,
+}
+
+impl Matching<'_> {
+    fn on_value(&mut self, _: ParamId, value: BridgeTensor, class: impl Fn(&BridgeTensor) -> Class) {
+        if self.error.is_some() {
+            return;
+        }
+        match self.fitting_slot(&value) {
+            Ok(index) => {
+                let class = class(&value);
+                self.sources[index] = Some(Source { value, class });
+            }
+            Err(error) => self.error = Some(error),
+        }
+    }
+
+    fn fitting_slot(&mut self, value: &BridgeTensor) -> Result<usize, EmaError> {
+        let path = self.path.as_str();
+        let Some(index) = self.locator.locate(self.slots, path, |slot| &slot.path) else {
+            return Err(EmaError::Unexpected {
+                path: path.to_string(),
+            });
+        };
+        let slot = &self.slots[index];
+        let (expected, found) = (slot.source_dtype, value.dtype());
+        if !same_dtype(expected, found) {
+            return Err(EmaError::DTypeMismatch {
+                path: path.to_string(),
+                expected,
+                found,
+            });
+        }
+        let (expected, found) = (slot.value().shape(), value.shape());
+        if expected != found {
+            return Err(EmaError::ShapeMismatch {
+                path: path.to_string(),
+                expected,
+                found,
+            });
+        }
+        Ok(index)
+    }
+}
+
+impl ModuleVisitor for Matching<'_> {
+    visit_values!(on_value);
+}
+
+/// Booleans are stored in several ways, which a backend may choose anew for each tensor.
+fn same_dtype(a: DType, b: DType) -> bool {
+    a == b || (a.is_bool() && b.is_bool())
+}

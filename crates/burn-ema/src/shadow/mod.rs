@@ -1,0 +1,182 @@
+//! The averaged values: a flat list of slots, and the skeleton of the model that they belong in.
+//!
+//! A list of tensors, rather than a model that is mapped at each update, makes an update one walk
+//! over the source, leaves the values alone when something is wrong with the source, and never
+//! writes into a model that was handed out.
+
+mod collect;
+mod skeleton;
+
+use burn::module::{Module, ParamId};
+use burn::tensor::kind::BridgeTensor;
+use burn::tensor::{DType, Device};
+
+use crate::op;
+use crate::{Action, EmaError, Policy, ShadowDType};
+
+pub(crate) use collect::Source;
+use skeleton::Skeleton;
+
+/// One averaged value.
+#[derive(Clone, Debug)]
+pub(crate) struct Slot {
+    /// Module path in the source.
+    pub(crate) path: String,
+    /// The value, of the shadow's dtype. `None` only while an operation runs on it.
+    value: Option<BridgeTensor>,
+    /// Dtype of the source's value.
+    pub(crate) source_dtype: DType,
+    /// The policy's exception for this value.
+    pub(crate) exception: Option<Action>,
+}
+
+impl Slot {
+    pub(crate) fn value(&self) -> &BridgeTensor {
+        self.value.as_ref().expect("no operation is running")
+    }
+
+    fn change(&mut self, operation: impl FnOnce(BridgeTensor) -> BridgeTensor) {
+        let value = self.value.take().expect("no operation is running");
+        self.value = Some(operation(value));
+    }
+
+    fn device(&self) -> Device {
+        op::device(self.value())
+    }
+}
+
+/// The averaged values of a model.
+#[derive(Clone, Debug)]
+pub(crate) struct Shadow<M> {
+    skeleton: Skeleton<M>,
+    slots: Vec<Slot>,
+    /// The device that the values were asked to be on; otherwise they are where the source is.
+    pinned: Option<Device>,
+}
+
+impl<M: Module> Shadow<M> {
+    /// A copy of `source` that shares its memory until one of them changes.
+    pub(crate) fn new(
+        source: &M,
+        dtype: ShadowDType,
+        policy: &Policy,
+        pinned: Option<Device>,
+    ) -> Result<Self, EmaError> {
+        let mut slots = collect::all(source, |path, id, value| Slot {
+            path: path.to_string(),
+            source_dtype: value.dtype(),
+            exception: policy.exception(&id, path),
+            value: Some(value),
+        })?;
+        for slot in &mut slots {
+            let device = pinned.clone().unwrap_or_else(|| slot.device());
+            let dtype = dtype.of(slot.source_dtype);
+            slot.change(|value| op::conform(value, &device, dtype));
+        }
+        Ok(Self {
+            skeleton: Skeleton::new(source),
+            slots,
+            pinned,
+        })
+    }
+
+    pub(crate) fn slots(&self) -> &[Slot] {
+        &self.slots
+    }
+
+    /// The values of `source`, one for each slot, in the order of the slots.
+    pub(crate) fn collect(&self, source: &M) -> Result<Vec<Source>, EmaError> {
+        collect::matching(source, &self.slots)
+    }
+
+    /// Moves the value of a slot towards `source`.
+    pub(crate) fn average(&mut self, slot: usize, source: BridgeTensor, weight: f64) {
+        let device = self.pinned.clone().unwrap_or_else(|| op::device(&source));
+        self.slots[slot].change(|value| {
+            let dtype = value.dtype();
+            let value = op::conform(value, &device, dtype);
+            op::lerp(value, op::conform(source, &device, dtype), weight)
+        });
+    }
+
+    /// Gives a slot the value of `source`.
+    pub(crate) fn copy(&mut self, slot: usize, source: BridgeTensor) {
+        let device = self.pinned.clone().unwrap_or_else(|| op::device(&source));
+        self.slots[slot].change(|value| op::conform(source, &device, value.dtype()));
+    }
+
+    /// The averaged model as it runs: validation state, values of the source's dtypes.
+    pub(crate) fn model(&self) -> M {
+        let values = |slot: &Slot| {
+            let value = slot.value().clone();
+            let device = op::device(&value);
+            op::conform(value, &device, slot.source_dtype)
+        };
+        self.skeleton.filled(&self.slots, values)
+    }
+
+    /// The averaged model as it is kept: validation state, values of the shadow's dtypes.
+    pub(crate) fn full_precision_model(&self) -> M {
+        self.skeleton.filled(&self.slots, |slot| slot.value().clone())
+    }
+
+    /// Takes over `model`, a changed [`full_precision_model`](Self::full_precision_model).
+    pub(crate) fn replace(&mut self, model: M, policy: &Policy) -> Result<(), EmaError> {
+        let old = std::mem::take(&mut self.slots);
+        let source_dtype = |path: &str| {
+            let slot = old.iter().find(|slot| slot.path == path);
+            slot.map(|slot| slot.source_dtype)
+        };
+        let slots = collect::all(&model, |path, id, value| Slot {
+            path: path.to_string(),
+            source_dtype: source_dtype(path).unwrap_or(value.dtype()),
+            exception: policy.exception(&id, path),
+            value: Some(value),
+        });
+        match slots {
+            Ok(slots) => {
+                self.slots = slots;
+                self.skeleton = Skeleton::new(&model);
+                Ok(())
+            }
+            Err(error) => {
+                self.slots = old;
+                Err(error)
+            }
+        }
+    }
+
+    pub(crate) fn to_device(&mut self, device: &Device) {
+        let device = device.clone().without_autodiff();
+        for slot in &mut self.slots {
+            slot.change(|value| {
+                let dtype = value.dtype();
+                op::conform(value, &device, dtype)
+            });
+        }
+        if self.pinned.is_some() {
+            self.pinned = Some(device);
+        }
+    }
+
+    pub(crate) fn pinned(&self) -> Option<Device> {
+        self.pinned.clone()
+    }
+
+    pub(crate) fn devices(&self) -> impl Iterator<Item = Device> {
+        self.slots.iter().map(Slot::device)
+    }
+}
+
+impl ShadowDType {
+    /// The dtype of the shadow of a value.
+    fn of(self, source: DType) -> DType {
+        match (self, source) {
+            (Self::Wide, DType::F16 | DType::BF16) => DType::F32,
+            _ => source,
+        }
+    }
+}
+
+/// What a visitor is told of a value: its path, the id of its parameter, and the value.
+type Describe<'a, T> = &'a mut dyn FnMut(&str, ParamId, BridgeTensor) -> T;

@@ -1,0 +1,124 @@
+#!/usr/bin/env bash
+# Runs every check, cheapest first; CI runs the same.
+#
+#   scripts/check.sh               # all stages
+#   scripts/check.sh fmt clippy    # these only, in this order
+#   scripts/check.sh --list        # what there is
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+STAGES=(fmt scripts test doctest clippy docs core example ndarray tch wgpu)
+
+if [ -n "${CI:-}" ]; then
+    export CARGO_INCREMENTAL=0 # fresh builds gain nothing from it
+    export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
+fi
+if [ "${CI:-}" = true ] && [ -z "${CARGO_TARGET_DIR:-}" ]; then
+    # Outlives the checkout; an empty folder only costs time.
+    export CARGO_TARGET_DIR=${BURN_EMA_CACHE:-$HOME/.cache/burn-ema}/target
+fi
+
+check_fmt() { cargo fmt --all --check; }
+
+check_scripts() {
+    local script status=0
+    for script in scripts/*.sh .ci/run; do
+        bash -n "$script"
+    done
+    # Paths of the machine something was written on mean nothing elsewhere.
+    git grep -nE '(^|[^a-zA-Z0-9._-])/(root|home/[a-z]+)/' \
+        -- . ':(exclude)*Cargo.lock' ':(exclude)scripts/check.sh' || status=$?
+    # git grep: 0 found something, 1 found nothing, more is an error.
+    [ "$status" -eq 1 ] || { echo "machine paths in tracked files, or git failed" >&2; return 1; }
+}
+
+check_test() { cargo test --workspace; }
+
+check_doctest() { cargo test --workspace --doc; }
+
+check_clippy() { cargo clippy --workspace --all-targets -- -D warnings; }
+
+check_docs() { RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps; }
+
+# The libraries work with no backend feature.
+check_core() {
+    cargo check -p burn-ema --no-default-features
+    cargo check -p burn-ema-train --no-default-features
+}
+
+# The README's run, shortened: the result line has to hold, and its files have to exist.
+check_example() {
+    local dir last file
+    dir=$(mktemp -d)
+    # shellcheck disable=SC2064 # the folder's name is needed now, `dir` is gone by then
+    trap "rm -rf '$dir'" EXIT
+    cargo run --example digits -- --epochs 2 --out "$dir/digits" | tee "$dir/stdout"
+    last=$(tail -n 1 "$dir/stdout")
+    [[ $last =~ ^ema_accuracy=0\.[0-9]+\ online_accuracy=0\.[0-9]+\ ema_file=(.+)$ ]] ||
+        { echo "unexpected last line: $last" >&2; return 1; }
+    for file in "${BASH_REMATCH[1]}" "$dir/digits/curve.png"; do
+        [ -s "$file" ] || { echo "missing or empty: $file" >&2; return 1; }
+    done
+}
+
+# The behaviour tests on one backend, and no other compiled in.
+backend_tests() {
+    BURN_DEVICE=$1 cargo test -p burn-ema-tests --no-default-features --features "$1"
+}
+
+# A backend that can not be set up fails its stage: a skip would pass unseen.
+with_setup() {
+    local exports
+    exports=$(scripts/setup-backends.sh "$1")
+    eval "$exports"
+    backend_tests "$1"
+}
+
+check_ndarray() { backend_tests ndarray; }
+
+check_tch() { with_setup tch; }
+
+check_wgpu() { with_setup wgpu; }
+
+report=()
+table() {
+    printf '%s\n' "== summary" "${report[@]}"
+    printf '%-10s %6d s\n' total "$SECONDS"
+}
+
+stage() {
+    local name=$1 start=$SECONDS status=0 seconds
+    shift
+    echo "== $name"
+    # A subshell keeps `set -e` alive inside the stage (`if "$@"` would not) and its exports to itself.
+    set +e
+    (
+        set -e
+        "$@"
+    ) </dev/null
+    status=$?
+    set -e
+    seconds=$((SECONDS - start))
+    report+=("$(printf '%-10s %6d s' "$name" "$seconds")")
+    if [ "$status" -ne 0 ]; then
+        echo "== $name: FAILED after $seconds s (exit $status)"
+        table
+        echo "check.sh: stage '$name' failed" >&2
+        exit 1
+    fi
+    echo "== $name: ok in $seconds s"
+}
+
+if [ "${1:-}" = --list ]; then
+    printf '%s\n' "${STAGES[@]}"
+    exit
+fi
+[ $# -gt 0 ] || set -- "${STAGES[@]}"
+for name in "$@"; do
+    [[ " ${STAGES[*]} " == *" $name "* ]] ||
+        { echo "check.sh: unknown stage '$name' (known: ${STAGES[*]})" >&2; exit 2; }
+done
+for name in "$@"; do
+    stage "$name" "check_$name"
+done
+table

@@ -1,0 +1,1 @@
+//! Models and an independent reference for the tests of this workspace.
