@@ -1,1 +1,8 @@
 //! Models and an independent reference for the tests of this workspace.
+
+pub mod backend;
+pub mod compare;
+pub mod learner;
+pub mod models;
+pub mod reference;
+pub mod snapshot;

@@ -197,7 +197,8 @@ impl<M: Module, V> EmaLearner<M, V> {
 
     /// The averaged model as it is now, on the device of the online one.
     fn current_average(&self) -> M {
-        let averaged = self.average.peek(|average| average.map(|ema| ema.model().clone()));
+        let averaged = self.average.peek(|average| average.cloned());
+        let averaged = averaged.map(EmaModel::into_model);
         let averaged = averaged.unwrap_or_else(|| self.online.valid());
         match self.online.devices().first() {
             Some(device) if averaged.devices().iter().any(|other| other != device) => {
@@ -351,6 +352,7 @@ impl<M: Module, V> Module for EmaLearner<M, V> {
         let averaged = averaged.unwrap_or_else(|| self.current_average());
         Self {
             averaged: OnceCell::from(averaged),
+            average: self.average.fork(),
             ..self.clone().with_online(|online| online.valid())
         }
     }

@@ -92,7 +92,8 @@ impl EmaConfig {
     ///
     /// Where [`try_init`](Self::try_init) returns an error.
     pub fn init<M: Module>(&self, source: &M) -> EmaModel<M> {
-        self.try_init(source).unwrap_or_else(|error| panic!("{error}"))
+        self.try_init(source)
+            .unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// [`init`](Self::init), fallible.

@@ -56,14 +56,14 @@ use crate::{
 /// for _ in 0..3 {
 ///     let loss = model.forward(Tensor::<2>::ones([4, 2], &device)).square().mean();
 ///     let grads = GradientsParams::from_grads(loss.backward(), &model);
-///     model = optim.step(0.1.into(), model, grads);
+///     model = optim.step(0.1, model, grads);
 ///     ema.update(&model)?;
 /// }
 /// assert_eq!(ema.num_updates(), 3);
 /// let prediction = ema.model().forward(Tensor::<2>::ones([1, 2], &device.inner()));
 /// # Ok::<(), burn_ema::EmaError>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct EmaModel<M: Module> {
     pub(crate) shadow: Shadow<M>,
     pub(crate) counters: Counters,
@@ -71,6 +71,18 @@ pub struct EmaModel<M: Module> {
     /// The model that [`model`](Self::model) gave out since the last change. Dropped before a
     /// change, so that the change can happen in place.
     handed_out: OnceCell<M>,
+}
+
+impl<M: Module> Clone for EmaModel<M> {
+    fn clone(&self) -> Self {
+        Self {
+            shadow: self.shadow.clone(),
+            counters: self.counters,
+            config: self.config.clone(),
+            // A clone of a model shares BatchNorm's running statistics with it.
+            handed_out: OnceCell::new(),
+        }
+    }
 }
 
 /// How far an average has come.
@@ -168,18 +180,18 @@ impl<M: Module> EmaModel<M> {
     /// statistics, dtypes of the source, so that it runs wherever the source does.
     ///
     /// This is free after the first call since the last update, and copies no tensor (half-precision
-    /// ones are rounded from the average, and so made anew). A clone of it is independent: later
-    /// updates never change it, they then copy what it holds instead of working in place.
+    /// ones are rounded from the average, and so made anew). Later updates never change it or a clone
+    /// of it; while a clone is alive they copy what it holds instead of working in place. As ever in
+    /// Burn a clone shares BatchNorm's running statistics; for a model to train or to load into, take
+    /// `ema.clone().into_model()`.
     pub fn model(&self) -> &M {
         self.handed_out.get_or_init(|| self.shadow.model())
     }
 
-    /// The averaged model, as [`model`](Self::model), without the average.
-    pub fn into_model(mut self) -> M {
-        match self.handed_out.take() {
-            Some(model) => model,
-            None => self.shadow.model(),
-        }
+    /// The averaged model, as [`model`](Self::model), without the average. It shares no state with any
+    /// other model.
+    pub fn into_model(self) -> M {
+        self.shadow.model()
     }
 
     /// The averaged model in the dtypes of the average: f32 where the source is f16 or bf16.
@@ -208,7 +220,7 @@ impl<M: Module> EmaModel<M> {
     /// }; // `model` has its own weights again
     /// ```
     pub fn swap_into<'a>(&self, model: &'a mut M) -> Swapped<'a, M> {
-        Swapped::new(model, self.model().clone())
+        Swapped::new(model, self.shadow.model())
     }
 
     /// Number of averages taken. Copies before the start do not count.

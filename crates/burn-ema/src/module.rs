@@ -138,6 +138,26 @@ fn exchanged(id: ParamId) -> ParamId {
     ParamId::from(id.val() ^ MASK)
 }
 
+/// A parameter that records accept.
+///
+/// A record holds a `Col`-layout weight as it is saved, transposed, and compares that shape with the
+/// one of the parameter to load into: as saved if it is lazy, but as it lives if it is initialized.
+/// So a parameter whose two shapes differ is made lazy again, over the value that it has.
+fn of_saved_shape<const D: usize>(param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+    let shape = param.transform_for_save().base().shape();
+    if shape == param.shape() {
+        return param;
+    }
+    let device = param.lazy_device();
+    let trainable = Module::train(param.clone()).is_require_grad();
+    let (id, value, mapper) = param.consume();
+    let (load, save) = (mapper.clone(), mapper);
+    let init = move |device: &Device, _: bool| value.to_device(device);
+    Param::uninitialized(id, init, device, trainable, shape)
+        .load_mapper(move |tensor| load.on_load(tensor))
+        .save_mapper(move |tensor| save.on_save(tensor))
+}
+
 impl<V: ModuleVisitor> ModuleVisitor for OwnIds<'_, V> {
     fn enter_module(&mut self, name: &str, container_type: &str) {
         self.0.enter_module(name, container_type);
@@ -175,7 +195,8 @@ impl<T: ModuleMapper> ModuleMapper for OwnIds<'_, T> {
         self.0.exit_module(name, container_type);
     }
 
-    fn map_float<const D: usize>(&mut self, mut param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let mut param = of_saved_shape(param);
         param.id = exchanged(param.id);
         let mut param = self.0.map_float(param);
         param.id = exchanged(param.id);

@@ -107,7 +107,11 @@ impl Traverse for Probe {
     fn visit<V: ModuleVisitor>(&self, _visitor: &mut V) {}
 
     fn map<Mapper: ModuleMapper>(mut self, mapper: &mut Mapper) -> Self {
-        let parts: Vec<&str> = self.path.split('.').filter(|part| !part.is_empty()).collect();
+        let parts: Vec<&str> = self
+            .path
+            .split('.')
+            .filter(|part| !part.is_empty())
+            .collect();
         for part in &parts {
             mapper.enter_module(part, "Struct:EmaModel");
         }

@@ -101,10 +101,30 @@ impl Rule for PowerWarmup {
     fn validate(&self) -> Result<(), EmaError> {
         let positive = |value: f64| value.is_finite() && value > 0.0;
         let checks = [
-            (positive(self.power), "power", "finite and above 0", self.power),
-            (positive(self.inv_gamma), "inv_gamma", "finite and above 0", self.inv_gamma),
-            ((0.0..=1.0).contains(&self.max), "max", "in [min, 1]", self.max),
-            ((0.0..=self.max).contains(&self.min), "min", "in [0, max]", self.min),
+            (
+                positive(self.power),
+                "power",
+                "finite and above 0",
+                self.power,
+            ),
+            (
+                positive(self.inv_gamma),
+                "inv_gamma",
+                "finite and above 0",
+                self.inv_gamma,
+            ),
+            (
+                (0.0..=1.0).contains(&self.max),
+                "max",
+                "in [min, 1]",
+                self.max,
+            ),
+            (
+                (0.0..=self.max).contains(&self.min),
+                "min",
+                "in [0, max]",
+                self.min,
+            ),
         ];
         for (holds, quantity, expected, found) in checks {
             if !holds {

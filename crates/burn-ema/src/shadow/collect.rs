@@ -5,10 +5,10 @@ use burn::tensor::kind::BridgeTensor;
 use burn::tensor::{Bool, DType, Int, Tensor};
 
 use super::{Describe, Slot};
+use crate::EmaError;
 use crate::op::MAX_RANK;
 use crate::policy::Class;
 use crate::traverse::{Locator, Path, follow_path};
-use crate::EmaError;
 
 /// A value of the source model.
 #[derive(Debug)]
@@ -147,7 +147,12 @@ struct Matching<'a> {
 }
 
 impl Matching<'_> {
-    fn on_value(&mut self, _: ParamId, value: BridgeTensor, class: impl Fn(&BridgeTensor) -> Class) {
+    fn on_value(
+        &mut self,
+        _: ParamId,
+        value: BridgeTensor,
+        class: impl Fn(&BridgeTensor) -> Class,
+    ) {
         if self.error.is_some() {
             return;
         }

@@ -50,6 +50,7 @@ impl Slot {
 pub(crate) struct Shadow<M> {
     skeleton: Skeleton<M>,
     slots: Vec<Slot>,
+    dtype: ShadowDType,
     /// The device that the values were asked to be on; otherwise they are where the source is.
     pinned: Option<Device>,
 }
@@ -76,6 +77,7 @@ impl<M: Module> Shadow<M> {
         Ok(Self {
             skeleton: Skeleton::new(source),
             slots,
+            dtype,
             pinned,
         })
     }
@@ -117,7 +119,8 @@ impl<M: Module> Shadow<M> {
 
     /// The averaged model as it is kept: validation state, values of the shadow's dtypes.
     pub(crate) fn full_precision_model(&self) -> M {
-        self.skeleton.filled(&self.slots, |slot| slot.value().clone())
+        self.skeleton
+            .filled(&self.slots, |slot| slot.value().clone())
     }
 
     /// Takes over `model`, a changed [`full_precision_model`](Self::full_precision_model).
@@ -134,7 +137,11 @@ impl<M: Module> Shadow<M> {
             value: Some(value),
         });
         match slots {
-            Ok(slots) => {
+            Ok(mut slots) => {
+                for slot in &mut slots {
+                    let (device, dtype) = (slot.device(), slot.value().dtype());
+                    slot.change(|value| op::conform(value, &device, self.dtype.of(dtype)));
+                }
                 self.slots = slots;
                 self.skeleton = Skeleton::new(&model);
                 Ok(())

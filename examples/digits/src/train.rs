@@ -1,0 +1,198 @@
+//! A whole run, from the flags to the closing line.
+
+use std::fmt;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use burn::data::dataloader::DataLoaderBuilder;
+use burn::data::dataloader::batcher::Batcher;
+use burn::data::dataset::InMemDataset;
+use burn::module::Module;
+use burn::optim::SgdConfig;
+use burn::store::{ModuleSnapshot, SafetensorsStore};
+use burn::tensor::Device;
+use burn::train::checkpoint::KeepLastNCheckpoints;
+use burn::train::metric::{AccuracyMetric, LossMetric};
+use burn::train::{Learner, LearnerSummary, SupervisedTraining};
+use burn_ema_train::{EmaLearner, Online};
+
+use crate::curve::{Curve, Series};
+use crate::data::{self, DigitBatch, DigitBatcher, DigitItem, Digits};
+use crate::device;
+use crate::error::DigitsError;
+use crate::folder::RunFolder;
+use crate::model::DigitsNet;
+use crate::progress::PlainLines;
+use crate::settings::{Flags, Settings};
+
+const BATCH_SIZE: usize = 16;
+
+/// High for this net, and constant: the online weights keep jumping around a good place, and the
+/// average sits in it.
+const LEARNING_RATE: f64 = 0.3;
+
+/// What a run ends with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// Share of validation digits that the averaged weights get right, from 0 to 1.
+    pub ema_accuracy: f64,
+    /// The same of the online weights.
+    pub online_accuracy: f64,
+    /// The averaged weights.
+    pub ema_file: PathBuf,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "ema_accuracy={:.4} online_accuracy={:.4} ema_file={}",
+            self.ema_accuracy,
+            self.online_accuracy,
+            self.ema_file.display()
+        )
+    }
+}
+
+/// Trains, evaluates, draws and saves.
+///
+/// # Errors
+///
+/// Whatever can be wrong with flags, folder, data, device or checkpoint is found before training,
+/// and then nothing is overwritten.
+pub fn run(flags: &Flags) -> Result<Report, DigitsError> {
+    let digits = Digits::load(flags.data.as_deref().unwrap_or(data::default_path()))?;
+    let device = device::find(&flags.device)?;
+    let (folder, settings) = RunFolder::open(flags)?;
+    let resume = flags.resume.map(|epoch| epoch as usize);
+    if let Some(epoch) = resume {
+        folder.check_checkpoint(epoch, learner_model(&settings, &device)?)?;
+    }
+    folder.prepare(&settings, resume)?;
+
+    let (train, validation) = digits.split();
+    let trained = train_model(
+        &folder,
+        &settings,
+        resume,
+        &device,
+        train,
+        validation.clone(),
+    )?;
+    draw_curve(&folder)?;
+
+    let validation = DigitBatcher.batch(validation, &device);
+    let report = Report {
+        online_accuracy: accuracy(trained.online(), &validation),
+        ema_accuracy: accuracy(&trained.clone().into_ema(), &validation),
+        ema_file: save_ema(&folder, trained.into_ema())?,
+    };
+    Ok(report)
+}
+
+type Model = EmaLearner<DigitsNet, burn_ema_train::BothModels>;
+
+fn learner_model(settings: &Settings, device: &Device) -> Result<Model, DigitsError> {
+    device.seed(settings.seed);
+    let net = DigitsNet::new(&device.clone().autodiff());
+    Ok(EmaLearner::try_new(net, settings.ema())?.side_by_side())
+}
+
+fn train_model(
+    folder: &RunFolder,
+    settings: &Settings,
+    resume: Option<usize>,
+    device: &Device,
+    train: Vec<DigitItem>,
+    validation: Vec<DigitItem>,
+) -> Result<Model, DigitsError> {
+    let model = learner_model(settings, device)?;
+    let monitor = model.monitor();
+    let train = DataLoaderBuilder::new(DigitBatcher)
+        .batch_size(BATCH_SIZE)
+        .shuffle(settings.seed)
+        .build(InMemDataset::new(train));
+    let validation = DataLoaderBuilder::new(DigitBatcher)
+        .batch_size(validation.len())
+        .build(InMemDataset::new(validation));
+
+    let mut training = SupervisedTraining::new(folder.path(), train, validation)
+        .metrics((AccuracyMetric::new(), LossMetric::new()))
+        .metric_valid_numeric(Online::new(AccuracyMetric::new()))
+        .metric_valid_numeric(Online::new(LossMetric::new()))
+        .metric_train_numeric(monitor.decay())
+        .metric_train_numeric(monitor.updates())
+        .metric_train_numeric(monitor.distance(16))
+        .with_default_checkpointers()
+        .with_checkpointing_strategy(KeepLastNCheckpoints::new(settings.epochs))
+        .num_epochs(settings.epochs);
+    if let Some(epoch) = resume {
+        training = training.checkpoint(epoch);
+    }
+    if !cfg!(feature = "tui") || !std::io::stdout().is_terminal() {
+        training = training.renderer(Box::new(PlainLines::default()));
+    }
+
+    let optimizer = SgdConfig::new().init();
+    let result = training.launch(Learner::new(model, optimizer, LEARNING_RATE));
+    match (result.error, result.interrupted) {
+        (Some(error), _) => Err(DigitsError::Training(error.to_string())),
+        (None, Some(_)) => Err(DigitsError::Training(
+            "by hand; go on with --resume and the number of the last whole epoch".into(),
+        )),
+        (None, None) => Ok(result.model),
+    }
+}
+
+/// Draws what Burn logged, which with `--resume` includes the epochs before.
+fn draw_curve(folder: &RunFolder) -> Result<(), DigitsError> {
+    let names = ["Accuracy", "Accuracy (online)", "Loss", "Loss (online)"];
+    let summary = LearnerSummary::new(folder.path(), &names).map_err(DigitsError::Training)?;
+    let values = |name: &str| -> Vec<f64> {
+        let metrics = summary.metrics.valid.iter();
+        let entries = metrics.filter(|metric| metric.name == name);
+        entries
+            .flat_map(|metric| metric.entries.iter().map(|entry| entry.value))
+            .collect()
+    };
+    let curve = Curve {
+        first_epoch: 1,
+        accuracy: Series {
+            ema: values("Accuracy"),
+            online: values("Accuracy (online)"),
+        },
+        loss: Series {
+            ema: values("Loss"),
+            online: values("Loss (online)"),
+        },
+    };
+    Ok(curve.draw(&folder.file("curve.png"))?)
+}
+
+/// Share of the digits that `net` gets right.
+fn accuracy(net: &DigitsNet, batch: &DigitBatch) -> f64 {
+    let [number] = batch.labels.dims();
+    let guesses = net
+        .forward(batch.images.clone())
+        .argmax(1)
+        .reshape([number]);
+    let right = guesses.equal(batch.labels.clone()).int().sum().into_data();
+    let right = right.iter::<i64>().sum::<i64>();
+    right as f64 / number as f64
+}
+
+/// Saves the averaged net as burnpack and safetensors; the path of the first.
+fn save_ema(folder: &RunFolder, net: DigitsNet) -> Result<PathBuf, DigitsError> {
+    let failed = |path: &PathBuf, problem: String| DigitsError::Save {
+        path: path.clone(),
+        problem,
+    };
+    let path = folder.file("ema.safetensors");
+    let mut store = SafetensorsStore::from_file(&path).overwrite(true);
+    net.save_into(&mut store)
+        .map_err(|error| failed(&path, error.to_string()))?;
+    let path = folder.file("ema.bpk");
+    net.save_file(&path)
+        .map_err(|error| failed(&path, error.to_string()))?;
+    Ok(path)
+}
