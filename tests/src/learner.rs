@@ -444,15 +444,18 @@ impl Recursion {
 /// Asserts that two sets of values are equal to the bit.
 #[track_caller]
 pub fn assert_same(left: &Values, right: &Values, what: &str) {
-    let bits = |values: &Values| -> BTreeMap<String, Vec<u32>> {
-        let bits = |values: &Vec<f32>| values.iter().map(|value| value.to_bits()).collect();
-        values
-            .iter()
-            .map(|(path, values)| (path.clone(), bits(values)))
-            .collect()
-    };
+    let paths = |values: &Values| values.keys().cloned().collect::<Vec<_>>();
     assert!(!left.is_empty());
-    assert_eq!(bits(left), bits(right), "{what}: {left:?} and {right:?}");
+    assert_eq!(paths(left), paths(right), "{what}");
+    for (path, left) in left {
+        let bits = |values: &Vec<f32>| values.iter().map(|value| value.to_bits()).collect();
+        let (these, those): (Vec<u32>, Vec<u32>) = (bits(left), bits(&right[path]));
+        assert!(
+            these == those,
+            "{what}: {path} is {left:?} and {:?}",
+            right[path]
+        );
+    }
 }
 
 /// The largest difference of two sets of values.

@@ -6,3 +6,8 @@ pub mod learner;
 pub mod models;
 pub mod reference;
 pub mod snapshot;
+
+/// The examples of the README, run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -292,7 +292,7 @@ impl<M: Module> EmaModel<M> {
     /// Moves the average to `device`. A device that it was pinned to is forgotten for this one.
     pub(crate) fn move_to(&mut self, device: &Device) {
         self.handed_out.take();
-        self.shadow.to_device(device);
+        self.shadow.move_to(device);
     }
 
     fn actions<'a>(&'a self, sources: &'a [Source]) -> impl Iterator<Item = Action> + 'a {

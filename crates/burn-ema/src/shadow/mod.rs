@@ -153,7 +153,7 @@ impl<M: Module> Shadow<M> {
         }
     }
 
-    pub(crate) fn to_device(&mut self, device: &Device) {
+    pub(crate) fn move_to(&mut self, device: &Device) {
         let device = device.clone().without_autodiff();
         for slot in &mut self.slots {
             slot.change(|value| {

@@ -1,0 +1,1 @@
+//! The benches of this workspace are in `benches/`.
