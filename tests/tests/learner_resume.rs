@@ -1,0 +1,270 @@
+//! A training that goes on from a checkpoint is the training that never stopped.
+//!
+//! Left out, because Burn itself does not resume them: the state of a shuffling data loader and of
+//! the random number generator (dropout) are not part of a checkpoint. So the data is not shuffled,
+//! nothing is random, and the learning rate is constant.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use burn::module::Module;
+use burn::optim::OptimizerRecord;
+use burn::store::ModuleRecord;
+use burn::train::checkpoint::KeepLastNCheckpoints;
+use burn::train::{InferenceStep, LearnerModel, LearningResult, SupervisedTraining, TrainStep};
+use burn_ema::{Action, Decay, EmaConfig, PlainRecord, Policy};
+use burn_ema_tests::learner::{
+    Batch, Net, Recursion, Trace, assert_same, average_values, batches, device, difference, drive,
+    learner, synced_values, training, values,
+};
+use burn_ema_train::EmaLearner;
+
+fn warmup() -> EmaConfig {
+    EmaConfig::new().with_decay(Decay::power_warmup(0.7))
+}
+
+/// 5 steps an epoch, with a checkpoint of each.
+fn checkpointed<M>(directory: &Path) -> SupervisedTraining<M>
+where
+    M: LearnerModel + TrainStep<Input = Batch> + InferenceStep<Input = Batch>,
+{
+    training(directory, 0..18, 18..24)
+        .with_default_checkpointers()
+        .with_checkpointing_strategy(KeepLastNCheckpoints::new(10))
+}
+
+fn record(directory: &Path, epoch: usize) -> ModuleRecord {
+    let path = directory.join(format!("checkpoint/model-{epoch}.bpk"));
+    ModuleRecord::load(path).unwrap()
+}
+
+fn assert_same_state(left: &EmaLearner<Net>, right: &EmaLearner<Net>) {
+    let online = |model: &EmaLearner<Net>| synced_values(model.online());
+    assert_same(
+        &online(left),
+        &online(right),
+        "online weights and statistics",
+    );
+    assert_same(&average_values(left), &average_values(right), "average");
+    let counters = |model: &EmaLearner<Net>| {
+        let average = model.average().unwrap();
+        (
+            average.num_steps(),
+            average.num_updates(),
+            average.num_skipped(),
+            average.current_decay().to_bits(),
+        )
+    };
+    assert_eq!(counters(left), counters(right));
+}
+
+/// Trains for 4 epochs in one go, and for 2 and then 2 more from the checkpoint, and compares.
+fn resumes(config: &EmaConfig) -> (LearningResult<EmaLearner<Net>>, Trace) {
+    let directory = tempfile::tempdir().unwrap();
+    let (net, trace) = Net::new(0.0, &device()).traced();
+    let whole = checkpointed(&directory.path().join("whole"))
+        .num_epochs(4)
+        .launch(learner(EmaLearner::new(net, config.clone())));
+
+    let parts = directory.path().join("parts");
+    let half = checkpointed(&parts)
+        .num_epochs(2)
+        .launch(learner(EmaLearner::new(
+            Net::new(0.0, &device()),
+            config.clone(),
+        )));
+    assert_eq!(half.model.average().unwrap().num_steps(), 10);
+    // Weights, ids and counters of the second part all come from the checkpoint.
+    let resumed = checkpointed(&parts)
+        .num_epochs(4)
+        .checkpoint(2)
+        .launch(learner(EmaLearner::new(
+            Net::new(3.0, &device()),
+            config.clone(),
+        )));
+
+    assert_same_state(&resumed.model, &whole.model);
+    assert!(
+        difference(
+            &values(resumed.model.online()),
+            &values(half.model.online())
+        ) > 1e-2
+    );
+    assert!(
+        difference(
+            &average_values(&resumed.model),
+            &average_values(&half.model)
+        ) > 1e-2
+    );
+
+    // The last checkpoints are equal too, and so is a step from each with its optimizer state.
+    let from = |directory: &Path| {
+        let model = EmaLearner::new(Net::new(4.0, &device()), config.clone());
+        let mut learner = learner(model.load_record(record(directory, 4)));
+        let optim = directory.join("checkpoint/optim-4.bpk");
+        learner.load_optim(OptimizerRecord::load(optim).unwrap());
+        drive(&mut learner, &batches(30..38, 4, &device()));
+        learner.model()
+    };
+    let (one, other) = (from(&directory.path().join("whole")), from(&parts));
+    assert_same_state(&one, &other);
+    assert_eq!(one.average().unwrap().num_steps(), 22);
+    (whole, trace)
+}
+
+#[test]
+fn resumed_training_is_bit_for_bit_the_uninterrupted_one() {
+    let (whole, trace) = resumes(&warmup());
+    let average = whole.model.average().unwrap();
+    assert_eq!((average.num_steps(), average.num_updates()), (20, 20));
+    assert_eq!(average.current_decay(), 1.0 - 21.0_f64.powf(-0.7));
+    let recursion = Recursion::new(&values(&Net::new(0.0, &device())))
+        .steps(&trace.steps(), |n| 1.0 - (1.0 + n as f64).powf(-0.7));
+    assert!(recursion.distance(&average_values(&whole.model)) < 1e-6);
+}
+
+#[test]
+fn start_and_interval_are_resumed_between_two_updates() {
+    // Updates at steps 6, 9, 12, 15, 18: the checkpoint of step 10 lies between two of them.
+    let (whole, _) = resumes(&warmup().with_start(3).with_interval(3));
+    let average = whole.model.average().unwrap();
+    assert_eq!((average.num_steps(), average.num_updates()), (20, 5));
+}
+
+#[test]
+fn averaged_running_statistics_are_resumed() {
+    let policy = Policy::new().with_non_trainable(Action::Average);
+    let config = EmaConfig::new()
+        .with_decay(Decay::constant(0.9))
+        .with_policy(policy);
+    let (whole, _) = resumes(&config);
+    let (online, ema) = (
+        synced_values(whole.model.online()),
+        average_values(&whole.model),
+    );
+    assert_ne!(online["norm.running_mean"], ema["norm.running_mean"]);
+}
+
+#[test]
+fn checkpoint_of_a_plain_model_is_refused_with_the_remedy() {
+    let directory = tempfile::tempdir().unwrap();
+    checkpointed(directory.path()).launch(learner(Net::new(0.0, &device())));
+
+    let model = EmaLearner::new(Net::new(3.0, &device()), warmup());
+    let error = model
+        .clone()
+        .try_load_record(record(directory.path(), 1))
+        .unwrap_err();
+    let message = error.to_string();
+    assert!(message.contains("no average"), "{message}");
+    assert!(
+        message.contains("with_plain_record(PlainRecord::StartFrom)"),
+        "{message}"
+    );
+
+    // Burn's learner panics on an error, and shows it.
+    let launched = catch_unwind(AssertUnwindSafe(|| {
+        checkpointed(directory.path())
+            .num_epochs(2)
+            .checkpoint(1)
+            .launch(learner(model.clone()))
+            .model
+            .num_params()
+    }));
+    let message = *launched.unwrap_err().downcast::<String>().unwrap();
+    assert!(
+        message.contains("with_plain_record(PlainRecord::StartFrom)"),
+        "{message}"
+    );
+    assert_same(
+        &values(model.online()),
+        &values(&Net::new(3.0, &device())),
+        "the refusing model",
+    );
+}
+
+#[test]
+fn checkpoint_of_a_plain_model_starts_an_average_on_request() {
+    let directory = tempfile::tempdir().unwrap();
+    let plain = checkpointed(directory.path()).launch(learner(Net::new(0.0, &device())));
+
+    let config = EmaConfig::new()
+        .with_decay(Decay::constant(0.6))
+        .with_plain_record(PlainRecord::StartFrom);
+    let model = EmaLearner::new(Net::new(3.0, &device()), config.clone());
+    let loaded = model.clone().load_record(record(directory.path(), 1));
+    let trained = synced_values(&plain.model);
+    assert_same(&values(loaded.online()), &trained, "online weights");
+    assert_same(&average_values(&loaded), &trained, "average");
+    let average = loaded.average().unwrap();
+    assert_eq!((average.num_steps(), average.num_updates()), (0, 0));
+
+    // The same through the learner, where training goes on.
+    let (net, trace) = Net::new(3.0, &device()).traced();
+    let resumed = checkpointed(directory.path())
+        .num_epochs(2)
+        .checkpoint(1)
+        .launch(learner(EmaLearner::new(net, config)));
+    assert_eq!(trace.steps().len(), 5);
+    assert_eq!(resumed.model.average().unwrap().num_updates(), 5);
+    let recursion = Recursion::new(&trained).steps(&trace.steps(), |_| 0.6);
+    assert!(recursion.distance(&average_values(&resumed.model)) < 1e-6);
+}
+
+/// Also where a learner already has an average, which is then given up.
+#[test]
+fn average_restarts_with_the_weights_of_a_plain_record() {
+    let config = warmup().with_plain_record(PlainRecord::StartFrom);
+    let mut learner = learner(EmaLearner::new(Net::new(0.0, &device()), config));
+    drive(&mut learner, &batches(0..12, 4, &device()));
+    let other = Net::new(2.0, &device());
+    let expected = values(&other);
+    let loaded = learner.model().load_record(other.into_record());
+    assert_same(&average_values(&loaded), &expected, "average");
+    assert_eq!(loaded.average().unwrap().num_steps(), 0);
+    // The run that it was loaded into is another one.
+    assert_eq!(learner.model().average().unwrap().num_steps(), 3);
+}
+
+#[test]
+fn plain_model_loads_the_online_weights_of_a_checkpoint() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = EmaConfig::new().with_decay(Decay::constant(0.9));
+    let result = checkpointed(directory.path())
+        .num_epochs(2)
+        .launch(learner(EmaLearner::new(Net::new(0.0, &device()), config)));
+
+    let loaded =
+        Net::new(3.0, &device()).load_record(record(directory.path(), 2).allow_unused(true));
+    let online = synced_values(result.model.online());
+    assert_same(&values(&loaded), &online, "loaded weights and statistics");
+    assert!(difference(&online, &average_values(&result.model)) > 1e-2);
+
+    // Burn refuses what it does not know, unless it is told to.
+    let strict = Net::new(3.0, &device()).try_load_record(record(directory.path(), 2));
+    assert!(strict.is_err());
+}
+
+/// A checkpoint is taken of the state at the end of its epoch, however long writing takes.
+#[test]
+fn checkpoints_hold_the_state_of_their_epoch() {
+    let directory = tempfile::tempdir().unwrap();
+    let (net, trace) = Net::new(0.0, &device()).traced();
+    checkpointed(directory.path())
+        .num_epochs(3)
+        .launch(learner(EmaLearner::new(net, warmup())));
+    for epoch in 1..=3 {
+        let model = EmaLearner::new(Net::new(3.0, &device()), warmup());
+        let model = model.load_record(record(directory.path(), epoch));
+        let steps = &trace.steps()[..5 * epoch];
+        let recursion = Recursion::new(&values(&Net::new(0.0, &device())))
+            .steps(steps, |n| 1.0 - (1.0 + n as f64).powf(-0.7));
+        assert!(
+            recursion.distance(&average_values(&model)) < 1e-6,
+            "epoch {epoch}"
+        );
+        assert_eq!(model.average().unwrap().num_steps(), 5 * epoch as u64);
+        let online = &steps[5 * epoch - 1]["body.weight"];
+        assert_eq!(&values(model.online())["body.weight"], online);
+    }
+}
