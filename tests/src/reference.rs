@@ -55,7 +55,7 @@ impl<D: Fn(u64) -> f64> Reference<D> {
     fn due(&self, iter: u64) -> Due {
         if iter < self.start {
             Due::Copy
-        } else if (iter + 1 - self.start) % self.interval == 0 {
+        } else if (iter + 1 - self.start).is_multiple_of(self.interval) {
             Due::Average
         } else {
             Due::Nothing

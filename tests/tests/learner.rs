@@ -158,7 +158,8 @@ fn lazy_parameters_start_the_average_with_the_values_of_the_first_step() {
 
 #[test]
 fn average_is_the_recursion_over_the_weights_after_each_step() {
-    let rules: [(Decay, fn(u64) -> f64); 2] = [
+    type Formula = fn(u64) -> f64;
+    let rules: [(Decay, Formula); 2] = [
         (Decay::constant(0.8), |_| 0.8),
         (Decay::power_warmup(0.75), |n| {
             1.0 - (1.0 + n as f64).powf(-0.75)

@@ -6,12 +6,14 @@ use burn::tensor::{Device, Tensor};
 
 use crate::error::DigitsError;
 
+type MakeDevice = fn() -> Device;
+
 /// What is compiled in: cargo feature, and the device that it stands for.
 #[allow(
     deprecated,
     reason = "ndarray and LibTorch are deprecated in Burn 0.22, and still run"
 )]
-fn compiled() -> Vec<(&'static str, fn() -> Device)> {
+fn compiled() -> Vec<(&'static str, MakeDevice)> {
     vec![
         #[cfg(feature = "flex")]
         ("flex", || Device::flex()),
@@ -66,7 +68,7 @@ pub fn find(name: &str) -> Result<Device, DigitsError> {
 }
 
 /// The device, if it can compute. Without a driver, backends panic.
-fn works(make: fn() -> Device) -> Option<Device> {
+fn works(make: MakeDevice) -> Option<Device> {
     let hook = panic::take_hook();
     panic::set_hook(Box::new(|_| {}));
     let result = panic::catch_unwind(AssertUnwindSafe(|| {
