@@ -141,8 +141,14 @@ impl<M: Module, V> EmaLearner<M, V> {
     /// Keeps the average on `device`, e.g. out of a GPU's memory. Each update then moves the online
     /// weights there; validation moves the average back.
     pub fn with_device(mut self, device: &Device) -> Self {
-        let device = device.clone().without_autodiff();
-        self.average = Handle::planned(self.average.config(), Some(device));
+        let average = self.average.peek(|average| average.cloned());
+        self.average = match average {
+            Some(average) => Handle::running(average.with_device(device)),
+            None => {
+                let device = device.clone().without_autodiff();
+                Handle::planned(self.average.config(), Some(device))
+            }
+        };
         self
     }
 

@@ -251,7 +251,15 @@ impl<M: Module> EmaModel<M> {
         &self.config
     }
 
-    /// The device that the average was made for with [`EmaConfig::try_init_on`], if it was.
+    /// Moves the average to `device` and keeps it there, wherever its source is, as
+    /// [`EmaConfig::try_init_on`] does from the start.
+    pub fn with_device(mut self, device: &Device) -> Self {
+        self.handed_out.take();
+        self.shadow.pin(device);
+        self
+    }
+
+    /// The device that the average is kept on wherever its source is, if there is one.
     pub fn device(&self) -> Option<Device> {
         self.shadow.pinned()
     }

@@ -166,6 +166,12 @@ impl<M: Module> Shadow<M> {
         }
     }
 
+    /// Moves the values to `device` and keeps them there.
+    pub(crate) fn pin(&mut self, device: &Device) {
+        self.move_to(device);
+        self.pinned = Some(device.clone().without_autodiff());
+    }
+
     pub(crate) fn pinned(&self) -> Option<Device> {
         self.pinned.clone()
     }
