@@ -1,5 +1,6 @@
 //! Models and an independent reference for the tests of this workspace.
 
+pub mod allocator;
 pub mod backend;
 pub mod compare;
 pub mod learner;

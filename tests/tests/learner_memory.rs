@@ -1,64 +1,13 @@
 //! What an average costs in memory while Burn's learner trains.
-//!
-//! One test, for the allocator counts what the whole process allocates.
-
-// SAFETY: `Counting` passes each call on to the system's allocator with the arguments that it got,
-// and counts; so it keeps the contract of `GlobalAlloc` as far as its caller does.
-#![allow(unsafe_code)]
-
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Distribution, Tensor};
 use burn::train::{InferenceStep, LearnerModel, RegressionOutput, TrainOutput, TrainStep};
 use burn_ema::{Decay, EmaConfig};
+use burn_ema_tests::allocator::{Counting, alone, peak};
 use burn_ema_tests::learner::{Batch, device, drive, learner, mean_squared_error};
 use burn_ema_train::EmaLearner;
-
-struct Counting;
-
-static LIVE: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
-fn grow(bytes: usize) {
-    let live = LIVE.fetch_add(bytes, SeqCst) + bytes;
-    PEAK.fetch_max(live, SeqCst);
-}
-
-fn shrink(bytes: usize) {
-    LIVE.fetch_sub(bytes, SeqCst);
-}
-
-// SAFETY: see above.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        grow(layout.size());
-        // SAFETY: the caller's promise about `layout` is passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        grow(layout.size());
-        // SAFETY: the caller's promise about `layout` is passed on.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        shrink(layout.size());
-        // SAFETY: `pointer` came from `System` with this `layout`, as the caller promises.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        grow(size);
-        // SAFETY: `pointer` came from `System` with this `layout`, as the caller promises.
-        let pointer = unsafe { System.realloc(pointer, layout, size) };
-        shrink(layout.size());
-        pointer
-    }
-}
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -114,14 +63,6 @@ fn batch() -> Batch {
     }
 }
 
-/// Bytes above those that are live now, at the peak of `work`.
-fn peak(work: impl FnOnce()) -> f64 {
-    let before = LIVE.load(SeqCst);
-    PEAK.store(before, SeqCst);
-    work();
-    (PEAK.load(SeqCst) - before) as f64
-}
-
 /// The peak of a training of 24 steps, with a validation after every 8.
 fn training_peak<M>(make: impl FnOnce() -> M) -> f64
 where
@@ -143,6 +84,7 @@ where
 
 #[test]
 fn an_average_costs_its_own_size_and_nothing_else() {
+    let _alone = alone();
     let config = || EmaConfig::new().with_decay(Decay::constant(0.9));
     // The first run pays for what stays: threads, caches.
     training_peak(Wide::new);

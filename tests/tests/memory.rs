@@ -1,0 +1,135 @@
+//! What an average costs in memory: once, and not more with every step.
+
+use burn::module::Module;
+use burn::nn::{Linear, LinearConfig};
+use burn::optim::AdamConfig;
+use burn_ema::{Decay, EmaConfig, EmaModel};
+use burn_ema_tests::allocator::{Counting, alone, live, peak};
+use burn_ema_tests::backend::{autodiff_device, device, is_flex};
+use burn_ema_tests::models::Net;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// A node of Burn's autodiff graph takes hundreds of bytes, so one left behind at each step would be
+/// megabytes here.
+#[test]
+fn ten_thousand_training_steps_leave_nothing_behind() {
+    let _alone = alone();
+    let device = autodiff_device();
+    let mut optim = AdamConfig::new().init();
+    let mut net = Net::new(&device);
+    let mut ema = EmaConfig::new().with_start(10).init(&net);
+    let mut train = |steps: std::ops::Range<u32>| {
+        for step in steps {
+            net = net.clone().trained(step, &mut optim, &device);
+            ema.update(&net).unwrap();
+            // Evaluated every now and then.
+            if step.is_multiple_of(100) {
+                drop(ema.model().clone());
+                ema.relative_distance(&net).unwrap();
+            }
+        }
+        live()
+    };
+    let early = train(0..1_000);
+    let late = train(1_000..11_000);
+    let grown = late.saturating_sub(early);
+    println!("live after 1 000 steps: {early} bytes, after 10 000 more: {grown} bytes more");
+    assert!(grown < 32 * 1024, "{grown} bytes more after 10 000 steps");
+    assert_eq!(ema.num_updates(), 10_990);
+}
+
+const WIDTH: usize = 500;
+
+/// Four tensors of a megabyte, and small ones, all initialized.
+fn layers() -> Vec<Linear> {
+    let layer = |_| LinearConfig::new(WIDTH, WIDTH).init(&device());
+    let layers: Vec<Linear> = (0..4).map(layer).collect();
+    assert_eq!(layers.num_params(), 4 * WIDTH * (WIDTH + 1));
+    layers.valid()
+}
+
+const TENSOR: f64 = (4 * WIDTH * WIDTH) as f64;
+
+fn average(layers: &Vec<Linear>) -> EmaModel<Vec<Linear>> {
+    EmaConfig::new()
+        .with_decay(Decay::constant(0.9))
+        .init(layers)
+}
+
+/// Whether the backend's tensors are in memory that [`Counting`] sees, and changed in place.
+fn is_measured(test: &str) -> bool {
+    if !is_flex() {
+        println!("SKIPPED {test}: {:?} keeps its tensors elsewhere", device());
+    }
+    is_flex()
+}
+
+#[test]
+fn new_average_shares_the_memory_of_its_source() {
+    let _alone = alone();
+    if !is_measured("new_average_shares_the_memory_of_its_source") {
+        return;
+    }
+    let layers = layers();
+    let made = peak(|| drop(average(&layers)));
+    assert!(made < 0.05 * TENSOR, "{made} bytes");
+}
+
+#[test]
+fn updates_happen_in_place_once_the_average_has_memory_of_its_own() {
+    let _alone = alone();
+    if !is_measured("updates_happen_in_place_once_the_average_has_memory_of_its_own") {
+        return;
+    }
+    let layers = layers();
+    let mut ema = average(&layers);
+    let before = live();
+    ema.update(&layers).unwrap();
+    let own = (live() - before) as f64;
+    assert!((4.0 * TENSOR..4.1 * TENSOR).contains(&own), "{own} bytes");
+
+    // The change of one tensor at a time.
+    let update = peak(|| drop(ema.update(&layers)));
+    assert!(update < 1.1 * TENSOR, "{update} bytes");
+}
+
+#[test]
+fn model_costs_nothing_until_it_is_kept_over_an_update() {
+    let _alone = alone();
+    if !is_measured("model_costs_nothing_until_it_is_kept_over_an_update") {
+        return;
+    }
+    let layers = layers();
+    let mut ema = average(&layers);
+    ema.update(&layers).unwrap();
+    let read = peak(|| {
+        ema.model();
+    });
+    assert!(read < 0.05 * TENSOR, "{read} bytes");
+    let update = peak(|| drop(ema.update(&layers)));
+    assert!(update < 1.1 * TENSOR, "{update} bytes");
+
+    let kept = ema.model().clone();
+    let update = peak(|| drop(ema.update(&layers)));
+    assert!(update > 4.0 * TENSOR, "{update} bytes");
+    drop(kept);
+    let update = peak(|| drop(ema.update(&layers)));
+    assert!(update < 1.1 * TENSOR, "{update} bytes");
+}
+
+#[test]
+fn copying_shares_the_memory_of_the_source() {
+    let _alone = alone();
+    if !is_measured("copying_shares_the_memory_of_the_source") {
+        return;
+    }
+    let layers = layers();
+    let mut ema = average(&layers);
+    ema.update(&layers).unwrap();
+    let before = live();
+    ema.copy_from(&layers).unwrap();
+    let freed = before as f64 - live() as f64;
+    assert!(freed > 3.9 * TENSOR, "{freed} bytes");
+}
