@@ -65,7 +65,7 @@ check_example() {
 
 # The behaviour tests on one backend. Others that are compiled in serve as the other device of some.
 backend_tests() {
-    BURN_DEVICE=$1 cargo test -p burn-ema-tests --no-default-features --features "$*"
+    BURN_DEVICE=$1 cargo test -p burn-ema-tests --no-default-features --features "$*" --no-fail-fast
 }
 
 # A backend that can not be set up fails its stage: a skip would pass unseen.

@@ -11,6 +11,10 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use burn::tensor::Tensor;
+
+use crate::backend;
+
 /// The system's allocator, counting. To be a `#[global_allocator]`.
 #[derive(Debug)]
 pub struct Counting;
@@ -35,6 +39,18 @@ pub fn peak(work: impl FnOnce()) -> f64 {
     PEAK.store(before, SeqCst);
     work();
     (PEAK.load(SeqCst) - before) as f64
+}
+
+/// Whether the backend's tensors are in memory that is counted. Says so on the test's output where
+/// they are not.
+pub fn sees_tensors(test: &str) -> bool {
+    let device = backend::device();
+    let bytes = peak(|| drop(Tensor::<2>::ones([1000, 1000], &device)));
+    let sees = bytes > 3.9e6;
+    if !sees {
+        println!("SKIPPED {test}: {device:?} keeps its tensors elsewhere");
+    }
+    sees
 }
 
 fn grow(bytes: usize) {

@@ -268,3 +268,17 @@ fn checkpoints_hold_the_state_of_their_epoch() {
         assert_eq!(&values(model.online())["body.weight"], online);
     }
 }
+
+#[test]
+fn monitor_shows_the_average_of_a_checkpoint_before_the_first_step() {
+    let mut trained = learner(EmaLearner::new(Net::new(0.0, &device()), warmup()));
+    drive(&mut trained, &batches(0..12, 4, &device()));
+    let trained = trained.model();
+
+    let resumed = EmaLearner::new(Net::new(3.0, &device()), warmup());
+    let monitor = resumed.monitor();
+    let resumed = resumed.load_record(trained.clone().into_record());
+    assert_eq!(monitor.num_updates(), 3);
+    assert_eq!(monitor.current_decay(), trained.monitor().current_decay());
+    assert_eq!(resumed.average().unwrap().num_updates(), 3);
+}

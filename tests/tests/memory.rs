@@ -4,8 +4,8 @@ use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::optim::AdamConfig;
 use burn_ema::{Decay, EmaConfig, EmaModel};
-use burn_ema_tests::allocator::{Counting, alone, live, peak};
-use burn_ema_tests::backend::{autodiff_device, device, is_flex};
+use burn_ema_tests::allocator::{Counting, alone, live, peak, sees_tensors};
+use burn_ema_tests::backend::{autodiff_device, device};
 use burn_ema_tests::models::Net;
 
 #[global_allocator]
@@ -58,18 +58,10 @@ fn average(layers: &Vec<Linear>) -> EmaModel<Vec<Linear>> {
         .init(layers)
 }
 
-/// Whether the backend's tensors are in memory that [`Counting`] sees, and changed in place.
-fn is_measured(test: &str) -> bool {
-    if !is_flex() {
-        println!("SKIPPED {test}: {:?} keeps its tensors elsewhere", device());
-    }
-    is_flex()
-}
-
 #[test]
 fn new_average_shares_the_memory_of_its_source() {
     let _alone = alone();
-    if !is_measured("new_average_shares_the_memory_of_its_source") {
+    if !sees_tensors("new_average_shares_the_memory_of_its_source") {
         return;
     }
     let layers = layers();
@@ -80,7 +72,7 @@ fn new_average_shares_the_memory_of_its_source() {
 #[test]
 fn updates_happen_in_place_once_the_average_has_memory_of_its_own() {
     let _alone = alone();
-    if !is_measured("updates_happen_in_place_once_the_average_has_memory_of_its_own") {
+    if !sees_tensors("updates_happen_in_place_once_the_average_has_memory_of_its_own") {
         return;
     }
     let layers = layers();
@@ -98,7 +90,7 @@ fn updates_happen_in_place_once_the_average_has_memory_of_its_own() {
 #[test]
 fn model_costs_nothing_until_it_is_kept_over_an_update() {
     let _alone = alone();
-    if !is_measured("model_costs_nothing_until_it_is_kept_over_an_update") {
+    if !sees_tensors("model_costs_nothing_until_it_is_kept_over_an_update") {
         return;
     }
     let layers = layers();
@@ -122,7 +114,7 @@ fn model_costs_nothing_until_it_is_kept_over_an_update() {
 #[test]
 fn copying_shares_the_memory_of_the_source() {
     let _alone = alone();
-    if !is_measured("copying_shares_the_memory_of_the_source") {
+    if !sees_tensors("copying_shares_the_memory_of_the_source") {
         return;
     }
     let layers = layers();

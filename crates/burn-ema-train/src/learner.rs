@@ -387,6 +387,7 @@ impl<M: Module, V> Module for EmaLearner<M, V> {
     fn try_load_record(self, record: ModuleRecord) -> Result<Self, RecordError> {
         if record::holds_average(&record) {
             let loaded = self.clone().checkpoint().try_load(record)?;
+            self.monitor.show(&loaded.average);
             return Ok(Self {
                 average: Handle::running(loaded.average),
                 ..self.with_online(|_| loaded.online)

@@ -11,7 +11,8 @@ use burn::train::metric::{
 };
 use burn_ema::{EmaError, EmaModel};
 
-/// The average as it was after the last optimizer step, and metrics that show it.
+/// The average as it was after the last optimizer step, or in the checkpoint that was loaded since, and
+/// metrics that show it.
 ///
 /// The dashboard handles a step while training is already at a later one, so what a metric shows can
 /// be a few steps ahead of the loss beside it.
@@ -92,15 +93,22 @@ impl Monitor {
         self.lock().distance
     }
 
+    /// Shows the counters of `average`.
+    pub(crate) fn show<M: Module>(&self, average: &EmaModel<M>) {
+        let mut state = self.lock();
+        state.decay = average.current_decay();
+        state.updates = average.num_updates();
+        state.skipped = average.num_skipped();
+    }
+
+    /// Shows `average` as it is after an optimizer step that led to `online`.
     pub(crate) fn observe<M: Module>(
         &self,
         average: &EmaModel<M>,
         online: &M,
     ) -> Result<(), EmaError> {
+        self.show(average);
         let mut state = self.lock();
-        state.decay = average.current_decay();
-        state.updates = average.num_updates();
-        state.skipped = average.num_skipped();
         let due = |interval| average.num_steps().is_multiple_of(interval);
         if state.distance_interval.is_some_and(due) {
             state.distance = Some(average.relative_distance(online)?);
