@@ -188,6 +188,28 @@ fn integers_above_2_to_the_24_are_copied_exactly() {
     assert_eq!(copied, [16_777_217, -2_147_483_647]);
 }
 
+/// LibTorch loads every integer of a record as i64.
+#[test]
+fn integers_of_another_width_are_copied_as_they_come() {
+    if !has_dtype(
+        DType::I64,
+        "integers_of_another_width_are_copied_as_they_come",
+    ) {
+        return;
+    }
+    let whole = |count: i64, dtype: DType| Whole {
+        counts: Param::initialized(ParamId::new(), integers(&[count], dtype, &device())),
+        w: Param::from_data([1.0_f32], &device()),
+    };
+    let mut ema = ema_of(&whole(1, DType::I32), Decay::constant(0.999));
+    for (count, dtype) in [(i64::MAX, DType::I64), (7, DType::I32)] {
+        ema.update(&whole(count, dtype)).unwrap();
+        let copied = ema.model().counts.val().into_data();
+        assert_eq!(copied.dtype(), dtype);
+        assert_eq!(copied.iter::<i64>().collect::<Vec<_>>(), [count]);
+    }
+}
+
 #[derive(Module, Debug)]
 struct Masked {
     mask: Param<Tensor<2, Bool>>,

@@ -174,7 +174,7 @@ impl Matching<'_> {
         };
         let slot = &self.slots[index];
         let (expected, found) = (slot.source_dtype, value.dtype());
-        if !same_dtype(expected, found) {
+        if !is_compatible(expected, found) {
             return Err(EmaError::DTypeMismatch {
                 path: path.to_string(),
                 expected,
@@ -197,7 +197,11 @@ impl ModuleVisitor for Matching<'_> {
     visit_values!(on_value);
 }
 
-/// Booleans are stored in several ways, which a backend may choose anew for each tensor.
-fn same_dtype(a: DType, b: DType) -> bool {
-    a == b || (a.is_bool() && b.is_bool())
+/// Whether a value of one dtype can take the place of one of the other.
+///
+/// Booleans are stored in several ways, which a backend may choose anew for each tensor; and a record
+/// of Burn's loads integers as the type that the backend likes best. Both are copied as they come.
+fn is_compatible(a: DType, b: DType) -> bool {
+    let is_integer = |dtype: DType| dtype.is_int() || dtype.is_uint();
+    a == b || (a.is_bool() && b.is_bool()) || (is_integer(a) && is_integer(b))
 }
