@@ -64,8 +64,10 @@ check_example() {
 }
 
 # The behaviour tests on one backend. Others that are compiled in serve as the other device of some.
+# What a test prints is shown, for it says so where the backend lacks what the test is about.
 backend_tests() {
-    BURN_DEVICE=$1 cargo test -p burn-ema-tests --no-default-features --features "$*" --no-fail-fast
+    BURN_DEVICE=$1 cargo test -p burn-ema-tests --no-default-features --features "$*" --no-fail-fast \
+        -- --show-output
 }
 
 # A backend that can not be set up fails its stage: a skip would pass unseen.
