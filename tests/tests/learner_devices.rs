@@ -46,7 +46,7 @@ fn devices() -> Vec<Device> {
 
 #[cfg(feature = "wgpu")]
 fn listed_devices() -> Vec<Device> {
-    Device::enumerate(burn::tensor::DeviceType::Wgpu)
+    Device::enumerate(burn::tensor::DeviceType::Wgpu).to_vec()
 }
 
 #[cfg(not(feature = "wgpu"))]
