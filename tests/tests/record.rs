@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::PathBuf;
 
-use burn::module::Module;
+use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::AdamWConfig;
 use burn::store::ModuleRecord;
+use burn::tensor::{Tensor, TensorData};
 use burn_ema::{Decay, EmaConfig, EmaModel, NonFinite, PlainRecord, record};
 use burn_ema_tests::backend::{autodiff_device, device};
 use burn_ema_tests::models::{Mixed, Net, Weights};
@@ -283,4 +284,53 @@ fn averaged_model_is_saved_as_a_plain_model() {
     ema.model().clone().save_file(&file).unwrap();
     let plain = Mixed::at(None, &device()).try_load_file(&file).unwrap();
     assert_same_values(&plain, ema.model());
+}
+
+/// Burn's GPU backends fetch the values of a record when it is written, which for a checkpoint is while
+/// training goes on. Averages that change in place would change under it.
+#[test]
+fn record_holds_what_was_there_when_it_was_taken() {
+    let device = autodiff_device();
+    let mut optim = AdamWConfig::new().init();
+    let mut net = Net::new(&device);
+    let mut ema = EmaConfig::new()
+        .with_decay(Decay::weight(0.5))
+        .with_start(1)
+        .init(&net);
+    for step in 0..6 {
+        let expected = values(&ema);
+        let expected_net = values(&net.valid());
+        let record = ema.clone().into_record();
+        let net_record = net.valid().into_record();
+        let numbers: Vec<_> = values_of(ema.model());
+        for _ in 0..3 {
+            net = net.trained(step, &mut optim, &device);
+            ema.update(&net).unwrap();
+        }
+        let read = |record: ModuleRecord| record.into_bytes().unwrap();
+        let written = ModuleRecord::from_bytes(read(record)).unwrap();
+        let loaded = config().init(&Net::new(&device)).load_record(written);
+        assert_same(&values(&loaded), &expected);
+        let written = ModuleRecord::from_bytes(read(net_record)).unwrap();
+        assert_same(
+            &values(&Net::new(&device.clone().inner()).load_record(written)),
+            &expected_net,
+        );
+        for (data, expected) in numbers.into_iter().zip(&expected) {
+            assert_eq!(data.as_bytes(), expected.bytes, "{}", expected.path);
+        }
+    }
+}
+
+/// The values of the floats in `model`, which nobody has looked at yet.
+fn values_of<M: Module>(model: &M) -> Vec<TensorData> {
+    struct Read(Vec<TensorData>);
+    impl ModuleVisitor for Read {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.0.push(param.base().into_data());
+        }
+    }
+    let mut read = Read(Vec::new());
+    model.visit(&mut read);
+    read.0
 }

@@ -33,6 +33,7 @@
 
 mod config;
 mod error;
+mod lazy_read;
 mod model;
 mod module;
 mod op;

@@ -5,6 +5,8 @@
 use burn::tensor::kind::BridgeTensor;
 use burn::tensor::{Bool, DType, Device, FloatDType, Int, Tensor};
 
+use crate::lazy_read;
+
 /// The highest rank that Burn's optimizers and records handle, and so do we.
 pub(crate) const MAX_RANK: usize = 8;
 
@@ -34,12 +36,15 @@ pub(crate) use with_rank;
 /// Updates `ema` in place if nobody else holds it, and gives a new tensor otherwise. `source` must
 /// be on the device of `ema` and of its dtype.
 pub(crate) fn lerp(ema: BridgeTensor, source: BridgeTensor, weight: f64) -> BridgeTensor {
-    if weight == 0.0 {
+    // Burn's CubeCL backends panic at arithmetic on nothing.
+    if weight == 0.0 || ema.shape().num_elements() == 0 {
         return ema;
     }
     if weight == 1.0 {
         return source;
     }
+    // A second handle keeps the values that somebody may still read.
+    let _kept = lazy_read::happens_on(&device(&ema)).then(|| ema.clone());
     with_rank!(ema.rank(), D => {
         let ema = Tensor::<D>::from_bridge(ema);
         let change = Tensor::<D>::from_bridge(source).sub(ema.clone()).mul_scalar(weight);

@@ -24,10 +24,14 @@ impl<T> PerDevice<T> {
     }
 }
 
+fn has_elements(tensor: &BridgeTensor) -> bool {
+    tensor.shape().num_elements() > 0
+}
+
 /// Whether every value of every tensor is finite. All of them must be floats.
 pub(crate) fn all_finite<'a>(tensors: impl IntoIterator<Item = &'a BridgeTensor>) -> bool {
     let mut off = PerDevice::new();
-    for tensor in tensors {
+    for tensor in tensors.into_iter().filter(|tensor| has_elements(tensor)) {
         off.fold(op::device(tensor), has_non_finite(tensor), Tensor::bool_or);
     }
     let mut flags = off.0.into_iter();
@@ -47,7 +51,7 @@ pub(crate) fn relative_distance<'a>(
     pairs: impl IntoIterator<Item = (&'a BridgeTensor, &'a BridgeTensor)>,
 ) -> f64 {
     let mut sums = PerDevice::new();
-    for (a, b) in pairs {
+    for (a, b) in pairs.into_iter().filter(|(a, _)| has_elements(a)) {
         let device = op::device(b);
         sums.fold(device.clone(), squares(a, b, &device), |x, y| x.add(y));
     }
