@@ -63,14 +63,14 @@ pub(super) fn matching<M: Module>(source: &M, slots: &[Slot]) -> Result<Vec<Sour
 /// A forward pass leaves its statistics pending until the next one, and `visit` does not see them.
 /// `valid` is the one method of a module that applies them, to `source` itself as the next forward
 /// pass would; the snapshot that it returns is not needed.
-fn sync_running_statistics<M: Module>(source: &M) {
+pub(crate) fn sync_running_statistics<M: Module>(source: &M) {
     drop(source.valid());
 }
 
 /// Whether the optimizer trains a parameter.
 ///
 /// A parameter without autodiff cannot require a gradient now, but remembers whether it would.
-fn class<const D: usize>(param: &Param<Tensor<D>>, value: &BridgeTensor) -> Class {
+pub(crate) fn class<const D: usize>(param: &Param<Tensor<D>>, value: &BridgeTensor) -> Class {
     if value.is_qfloat() {
         return Class::Discrete;
     }
@@ -86,7 +86,8 @@ fn class<const D: usize>(param: &Param<Tensor<D>>, value: &BridgeTensor) -> Clas
     }
 }
 
-/// Visits values of each kind with one method, `$on_value`: `(id, value, class)`.
+/// Visits values of each kind with one method, `$on_value`: `(rank, id, value, class)`. The rank is
+/// told, for a backend may not even know the shape of a tensor whose rank is too high for it.
 macro_rules! visit_values {
     ($on_value:ident) => {
         follow_path!();
@@ -95,17 +96,17 @@ macro_rules! visit_values {
         // separately, where `val` would fold them into the weight.
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             let value = param.base().without_autodiff().into_bridge();
-            self.$on_value(param.id, value, |value| class(param, value));
+            self.$on_value(D, param.id, value, |value| class(param, value));
         }
 
         fn visit_int<const D: usize>(&mut self, param: &Param<Tensor<D, Int>>) {
             let value = param.base().without_autodiff().into_bridge();
-            self.$on_value(param.id, value, |_| Class::Discrete);
+            self.$on_value(D, param.id, value, |_| Class::Discrete);
         }
 
         fn visit_bool<const D: usize>(&mut self, param: &Param<Tensor<D, Bool>>) {
             let value = param.base().without_autodiff().into_bridge();
-            self.$on_value(param.id, value, |_| Class::Discrete);
+            self.$on_value(D, param.id, value, |_| Class::Discrete);
         }
     };
 }
@@ -118,12 +119,18 @@ struct All<'a, T> {
 }
 
 impl<T> All<'_, T> {
-    fn on_value(&mut self, id: ParamId, value: BridgeTensor, _: impl Fn(&BridgeTensor) -> Class) {
+    fn on_value(
+        &mut self,
+        rank: usize,
+        id: ParamId,
+        value: BridgeTensor,
+        _: impl Fn(&BridgeTensor) -> Class,
+    ) {
         let path = self.path.as_str();
-        if value.rank() > MAX_RANK {
+        if rank > MAX_RANK {
             self.error.get_or_insert_with(|| EmaError::RankTooHigh {
                 path: path.to_string(),
-                rank: value.rank(),
+                rank,
                 max: MAX_RANK,
             });
             return;
@@ -149,6 +156,7 @@ struct Matching<'a> {
 impl Matching<'_> {
     fn on_value(
         &mut self,
+        _: usize,
         _: ParamId,
         value: BridgeTensor,
         class: impl Fn(&BridgeTensor) -> Class,
