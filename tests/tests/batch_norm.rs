@@ -227,6 +227,19 @@ fn loading_into_a_clone_of_the_average_does_not_reach_the_average() {
 }
 
 #[test]
+fn loading_into_the_model_of_a_clone_does_not_reach_the_average() {
+    let source = norm();
+    let other = norm();
+    observe(&other);
+    let ema = halving(&source);
+    let _ = ema.model();
+    let model = ema.clone().model().clone();
+    let loaded = model.load_record(other.valid().into_record());
+    assert_near(&statistics(&loaded), &[2.2, 1.3], 1e-6);
+    assert_near(&statistics(ema.model()), &[0.0, 1.0], 0.0);
+}
+
+#[test]
 fn loading_into_a_swapped_model_does_not_reach_the_average() {
     let mut source = norm();
     let other = norm();
