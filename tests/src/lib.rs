@@ -6,6 +6,7 @@ pub mod compare;
 pub mod learner;
 pub mod models;
 pub mod reference;
+pub mod runner;
 pub mod snapshot;
 
 /// The examples of the README, run as tests.

@@ -1,4 +1,4 @@
-//! Weight averaging in Burn's [`Learner`](burn::train::Learner).
+//! Weight averaging in Burn's [`Learner`](burn::train::Learner), and in training loops with hooks.
 //!
 //! [`EmaLearner`] wraps a model that the `Learner` can train, and is one itself:
 //!
@@ -48,8 +48,10 @@
 //! | watch decay, updates and distance on the dashboard | [`Monitor`] |
 //! | resume a training that had no average | [`PlainRecord`](burn_ema::PlainRecord) |
 //! | write a training loop by hand | [`EmaModel`](burn_ema::EmaModel), no need for this crate |
+//! | keep averaged twins of networks in a model, as mmagic's GANs do | [`hook`] |
 
 mod handle;
+pub mod hook;
 mod learner;
 mod monitor;
 mod record;

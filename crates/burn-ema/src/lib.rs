@@ -23,6 +23,7 @@
 //! | say which values are averaged, copied or left alone | [`Policy`] |
 //! | save, load and resume | [`EmaModel`] as a module, [`PlainRecord`] |
 //! | guard against NaN | [`NonFinite`] |
+//! | keep the average as a field of the model, as GAN code does | [`twin`] |
 //! | train with Burn's `Learner` | the crate `burn-ema-train` |
 //!
 //! # Backends
@@ -33,6 +34,7 @@
 
 mod config;
 mod error;
+mod ids;
 mod lazy_read;
 mod model;
 mod module;
@@ -45,6 +47,7 @@ mod schedule;
 mod scope;
 mod shadow;
 mod traverse;
+pub mod twin;
 
 pub use config::{EmaConfig, NonFinite, PlainRecord, ShadowDType};
 pub use error::EmaError;

@@ -2,11 +2,12 @@
 
 use burn::module::{
     Content, Devices, Flag, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper,
-    ModuleVisitor, Param, ParamGroup, ParamId,
+    ModuleVisitor, Param, ParamGroup,
 };
 use burn::store::{ModuleRecord, RecordError};
 use burn::tensor::{Bool, Device, Int, Tensor};
 
+use crate::ids::exchanged;
 use crate::model::Counters;
 use crate::record::{self, Recorded, Traverse};
 use crate::{EmaError, EmaModel, PlainRecord};
@@ -131,12 +132,6 @@ impl<M: Module + ModuleDisplay> std::fmt::Display for EmaModel<M> {
 /// the average must not see those: an optimizer that meets the id of a live parameter would take its
 /// gradient and its state.
 struct OwnIds<'a, T>(&'a mut T);
-
-/// The id of a value in the average for its id in the source, and back.
-fn exchanged(id: ParamId) -> ParamId {
-    const MASK: u64 = 0x454d_415f_5348_4457;
-    ParamId::from(id.val() ^ MASK)
-}
 
 /// A parameter that records accept.
 ///

@@ -14,8 +14,8 @@ use burn::tensor::{DType, Device};
 use crate::op;
 use crate::{Action, EmaError, Policy, ShadowDType};
 
-pub(crate) use collect::Source;
-use skeleton::Skeleton;
+pub(crate) use collect::{Source, class, sync_running_statistics};
+pub(crate) use skeleton::Skeleton;
 
 /// One averaged value.
 #[derive(Clone, Debug)]

@@ -12,17 +12,21 @@ use crate::traverse::{Locator, Path, follow_path};
 /// It keeps what a model has besides values: ids, layouts (`Param`'s load and save mappers), which
 /// parameters train, LoRA adapters, and every field that is no parameter.
 #[derive(Clone, Debug)]
-pub(super) struct Skeleton<M> {
+pub(crate) struct Skeleton<M> {
     hollow: M,
 }
 
 impl<M: Module> Skeleton<M> {
-    pub(super) fn new(source: &M) -> Self {
+    pub(crate) fn new(source: &M) -> Self {
         // `clone` would share BatchNorm's running statistics with the source, and the mapper would
         // then write into those.
         Self {
             hollow: source.valid().map(&mut Hollow),
         }
+    }
+
+    pub(crate) fn hollow(&self) -> &M {
+        &self.hollow
     }
 
     /// A model with the values of `slots`, sharing no mutable state with any other.

@@ -1,0 +1,266 @@
+//! The parameters of the hook, named as mmagic names them.
+
+use std::collections::BTreeMap;
+
+use burn::config::Config;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::HookError;
+
+/// Suffix of the name of an averaged twin.
+const SUFFIX: &str = "_ema";
+
+/// Configuration of an [`EmaHook`](super::EmaHook), with the parameters and defaults of mmagic's
+/// `ExponentialMovingAverageHook`.
+///
+/// # Example
+///
+/// ```
+/// use burn::config::Config;
+/// use burn_ema_train::hook::EmaHookConfig;
+///
+/// let config = EmaHookConfig::new("generator_ema").with_interval(1).with_start_iter(4_000);
+///
+/// let json = r#"{ "module_keys": "generator_ema", "interval": 1, "start_iter": 4000 }"#;
+/// assert_eq!(EmaHookConfig::load_binary(json.as_bytes()).unwrap(), config);
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EmaHookConfig {
+    /// Paths of the averaged twins in the model, each ending in `_ema`; the source is what is left
+    /// without that: `generator_ema` follows `generator`, `ema.generator_ema` follows `ema.generator`.
+    pub module_keys: ModuleKeys,
+    /// Name of the interpolation: `lerp` (the default), or one
+    /// [of your own](super::EmaHook::with_interpolation).
+    #[serde(default = "lerp")]
+    pub interp_mode: String,
+    /// Arguments of the interpolation.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub interp_cfg: InterpConfig,
+    /// Number of iterations from one average to the next. Zero or less: never. Default: -1.
+    #[serde(default = "never")]
+    pub interval: i64,
+    /// Number of iterations during which the twins stay copies of their sources. Default: 0.
+    #[serde(default)]
+    pub start_iter: u64,
+    /// What `interval` and `start_iter` count. Default: iterations, as mmagic.
+    #[serde(default)]
+    pub counting: Counting,
+}
+
+/// Arguments of an interpolation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct InterpConfig {
+    /// Weight of the *new* value of what the optimizer trains, in `(0, 1)`; `1 - decay`. Default: 0.001.
+    pub momentum: f64,
+    /// Weight of the new value of everything else that is a float: frozen parameters and buffers, in
+    /// `(0, 1]`. Default: 1, a copy.
+    pub momentum_nontrainable: f64,
+    /// Numbers for an interpolation of your own.
+    #[serde(flatten)]
+    pub extra: BTreeMap<String, f64>,
+}
+
+/// One or several [paths](EmaHookConfig::module_keys).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum ModuleKeys {
+    /// One.
+    One(String),
+    /// Several, at least one.
+    Several(Vec<String>),
+}
+
+/// What an [`EmaHook`](super::EmaHook) counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Counting {
+    /// Iterations, whether or not they end in an optimizer step.
+    #[default]
+    Iterations,
+    /// [Optimizer steps](super::Runner::optimizer_step). Iterations without one change nothing.
+    OptimizerSteps,
+}
+
+fn lerp() -> String {
+    "lerp".into()
+}
+
+fn never() -> i64 {
+    -1
+}
+
+/// Python's `interp_cfg=None`.
+fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+impl Config for EmaHookConfig {}
+
+impl EmaHookConfig {
+    /// The defaults: with `interval` -1 the twins stay what they are. Set at least
+    /// [`with_interval`](Self::with_interval).
+    pub fn new(module_keys: impl Into<ModuleKeys>) -> Self {
+        Self {
+            module_keys: module_keys.into(),
+            interp_mode: lerp(),
+            interp_cfg: InterpConfig::default(),
+            interval: never(),
+            start_iter: 0,
+            counting: Counting::default(),
+        }
+    }
+
+    /// Sets [`interp_mode`](Self::interp_mode).
+    pub fn with_interp_mode(mut self, interp_mode: impl Into<String>) -> Self {
+        self.interp_mode = interp_mode.into();
+        self
+    }
+
+    /// Sets [`interp_cfg`](Self::interp_cfg).
+    pub fn with_interp_cfg(mut self, interp_cfg: InterpConfig) -> Self {
+        self.interp_cfg = interp_cfg;
+        self
+    }
+
+    /// Sets the [momentum](InterpConfig::momentum) of what is trained.
+    pub fn with_momentum(mut self, momentum: f64) -> Self {
+        self.interp_cfg.momentum = momentum;
+        self
+    }
+
+    /// Sets the [momentum](InterpConfig::momentum_nontrainable) of what is not trained.
+    pub fn with_momentum_nontrainable(mut self, momentum: f64) -> Self {
+        self.interp_cfg.momentum_nontrainable = momentum;
+        self
+    }
+
+    /// Sets [`interval`](Self::interval).
+    pub fn with_interval(mut self, interval: i64) -> Self {
+        self.interval = interval;
+        self
+    }
+
+    /// Sets [`start_iter`](Self::start_iter).
+    pub fn with_start_iter(mut self, start_iter: u64) -> Self {
+        self.start_iter = start_iter;
+        self
+    }
+
+    /// Sets [`counting`](Self::counting).
+    pub fn with_counting(mut self, counting: Counting) -> Self {
+        self.counting = counting;
+        self
+    }
+
+    /// The path of each twin, with that of its source.
+    ///
+    /// # Errors
+    ///
+    /// If there is no path, one does not end in `_ema` after a name, or one is there twice.
+    pub(super) fn pairs(&self) -> Result<Vec<burn_ema::twin::Pair>, HookError> {
+        let keys = self.module_keys.as_slice();
+        if keys.is_empty() {
+            return Err(HookError::NoKeys);
+        }
+        let mut pairs: Vec<burn_ema::twin::Pair> = Vec::new();
+        for key in keys {
+            let source = key.strip_suffix(SUFFIX);
+            let is_name = |source: &&str| !source.is_empty() && !source.ends_with('.');
+            let Some(source) = source.filter(is_name) else {
+                return Err(HookError::KeyWithoutSuffix { key: key.clone() });
+            };
+            if pairs.iter().any(|pair| pair.twin == *key) {
+                return Err(HookError::KeyTwice { key: key.clone() });
+            }
+            pairs.push(burn_ema::twin::Pair {
+                source: source.to_string(),
+                twin: key.clone(),
+            });
+        }
+        Ok(pairs)
+    }
+}
+
+impl InterpConfig {
+    /// Checks both momenta.
+    ///
+    /// # Errors
+    ///
+    /// If one is out of its range.
+    pub fn validate(&self) -> Result<(), HookError> {
+        let Self {
+            momentum,
+            momentum_nontrainable,
+            ..
+        } = *self;
+        if !(momentum > 0.0 && momentum < 1.0) {
+            return Err(HookError::Momentum { found: momentum });
+        }
+        if !(momentum_nontrainable > 0.0 && momentum_nontrainable <= 1.0) {
+            return Err(HookError::MomentumNontrainable {
+                found: momentum_nontrainable,
+            });
+        }
+        Ok(())
+    }
+
+    /// What is odd about values that are valid: a momentum above 0.5 is probably a decay.
+    pub fn warning(&self) -> Option<String> {
+        let momentum = self.momentum;
+        (momentum > 0.5).then(|| {
+            format!(
+                "momentum {momentum} is the weight of the *new* value, and is usually much \
+                 smaller. If {momentum} is a decay, the weight of the old one, write momentum {}",
+                1.0 - momentum
+            )
+        })
+    }
+}
+
+impl Default for InterpConfig {
+    fn default() -> Self {
+        Self {
+            momentum: 0.001,
+            momentum_nontrainable: 1.0,
+            extra: BTreeMap::new(),
+        }
+    }
+}
+
+impl ModuleKeys {
+    fn as_slice(&self) -> &[String] {
+        match self {
+            Self::One(key) => std::slice::from_ref(key),
+            Self::Several(keys) => keys,
+        }
+    }
+}
+
+impl From<&str> for ModuleKeys {
+    fn from(key: &str) -> Self {
+        Self::One(key.to_string())
+    }
+}
+
+impl From<String> for ModuleKeys {
+    fn from(key: String) -> Self {
+        Self::One(key)
+    }
+}
+
+impl<const N: usize> From<[&str; N]> for ModuleKeys {
+    fn from(keys: [&str; N]) -> Self {
+        Self::Several(keys.map(str::to_string).to_vec())
+    }
+}
+
+impl From<Vec<String>> for ModuleKeys {
+    fn from(keys: Vec<String>) -> Self {
+        Self::Several(keys)
+    }
+}
