@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use burn_ema::EmaError;
 
-use crate::curve::CurveError;
+use crate::chart::ChartError;
 use crate::data::DataError;
 
 /// What stopped a run.
@@ -18,7 +18,7 @@ pub enum DigitsError {
 
     /// The picture could not be drawn.
     #[error(transparent)]
-    Curve(#[from] CurveError),
+    Chart(#[from] ChartError),
 
     /// The settings of the average are not right.
     #[error(transparent)]

@@ -2,9 +2,9 @@
 //! and its averaged weights side by side.
 //!
 //! A run reads its [`settings`], checks what could stop it ([`device`], [`data`], [`folder`]), then
-//! [`train`]s the [`model`] and draws the [`curve`].
+//! [`train`]s the [`model`] and draws the [`chart`].
 
-pub mod curve;
+pub mod chart;
 pub mod data;
 pub mod device;
 pub mod error;

@@ -51,13 +51,18 @@ impl DigitsNet {
         }
     }
 
-    /// Class scores `[batch, 10]` of images `[batch, 1, 8, 8]`.
-    pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+    /// What the last layer decides on, `[batch, 32, 4, 4]`, of images `[batch, 1, 8, 8]`.
+    pub fn features(&self, images: Tensor<4>) -> Tensor<4> {
         let x = self
             .relu
             .forward(self.norm1.forward(self.conv1.forward(images)));
         let x = self.relu.forward(self.norm2.forward(self.conv2.forward(x)));
-        let features = self.pool.forward(x).flatten(1, 3);
+        self.pool.forward(x)
+    }
+
+    /// Class scores `[batch, 10]` of images `[batch, 1, 8, 8]`.
+    pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+        let features = self.features(images).flatten(1, 3);
         self.linear.forward(self.dropout.forward(features))
     }
 

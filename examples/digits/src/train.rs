@@ -16,7 +16,7 @@ use burn::train::metric::{AccuracyMetric, LossMetric};
 use burn::train::{Learner, LearnerSummary, SupervisedTraining};
 use burn_ema_train::{EmaLearner, Online};
 
-use crate::curve::{Curve, Series};
+use crate::chart::{Better, Chart, Panel, Series};
 use crate::data::{self, DigitBatch, DigitBatcher, DigitItem, Digits};
 use crate::device;
 use crate::error::DigitsError;
@@ -155,16 +155,32 @@ fn draw_curve(folder: &RunFolder) -> Result<(), DigitsError> {
             .flat_map(|metric| metric.entries.iter().map(|entry| entry.value))
             .collect()
     };
-    let curve = Curve {
-        first_epoch: 1,
-        accuracy: Series {
-            ema: values("Accuracy"),
-            online: values("Accuracy (online)"),
-        },
-        loss: Series {
-            ema: values("Loss"),
-            online: values("Loss (online)"),
-        },
+    let accuracy = Series {
+        ema: values("Accuracy"),
+        online: values("Accuracy (online)"),
+    };
+    let loss = Series {
+        ema: values("Loss"),
+        online: values("Loss (online)"),
+    };
+    let curve = Chart {
+        title: "Validation of online and EMA weights",
+        x_label: "epoch",
+        x: (1..=accuracy.online.len()).collect(),
+        panels: vec![
+            Panel {
+                label: "validation accuracy (%)",
+                series: accuracy,
+                better: Better::Higher,
+                bounds: 0.0..100.0,
+            },
+            Panel {
+                label: "validation loss",
+                series: loss,
+                better: Better::Lower,
+                bounds: 0.0..f64::INFINITY,
+            },
+        ],
     };
     Ok(curve.draw(&folder.file("curve.png"))?)
 }

@@ -1,4 +1,4 @@
-//! Draws the validation curves of the online and the averaged weights side by side.
+//! Draws curves of the online and the averaged weights side by side.
 //!
 //! The picture needs nothing from the system: the font is linked into the program, and the PNG is
 //! encoded by pure Rust code.
@@ -17,10 +17,11 @@ use plotters::prelude::*;
 use plotters::style::register_font;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use axis::{Axis, Better, ticks, value_range};
+pub use axis::Better;
+use axis::{Axis, ticks, value_range};
 use line::visible_lines;
 
-const WIDTH: u32 = 1200;
+const PANEL_WIDTH: u32 = 600;
 const HEIGHT: u32 = 480;
 
 /// Lines are drawn this many times too large and then averaged, since plotters smooths only those
@@ -44,7 +45,7 @@ const GRID: RGBColor = RGBColor(228, 231, 235);
 const ONLINE_WIDTH: f64 = 1.8;
 const EMA_WIDTH: f64 = 2.6;
 
-/// With more epochs than this, markers would hide the lines that they sit on.
+/// With more x_range than this, markers would hide the lines that they sit on.
 const MAX_MARKERS: usize = 60;
 
 type Area<'a> = DrawingArea<BitMapBackend<'a>, Shift>;
@@ -53,20 +54,20 @@ type DrawResult = Result<(), Box<dyn Error + Send + Sync>>;
 /// Why the picture could not be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum CurveError {
-    /// There is no epoch to draw.
+pub enum ChartError {
+    /// There is no point to draw, or no panel to draw it in.
     #[error("there is nothing to draw: draw the curve after the first validation")]
     Empty,
 
-    /// The four series do not go together.
+    /// A series does not go with the points of the horizontal axis.
     #[error(
-        "the {series} has {found} epochs, but the online accuracy has {expected}: give one value \
-         per epoch, and NaN where there is none"
+        "the {series} has {found} values, but there are {expected} points: give one value per point, \
+         and NaN where there is none"
     )]
     UnevenSeries {
-        /// The series that is off, e.g. `EMA loss`.
-        series: &'static str,
-        /// Number of values of the online accuracy.
+        /// The series that is off, e.g. `validation loss (EMA)`.
+        series: String,
+        /// Number of points.
         expected: usize,
         /// Number of values of the series.
         found: usize,
@@ -92,7 +93,7 @@ pub enum CurveError {
     },
 }
 
-/// One metric of both sets of weights, with a value for each epoch. A value that is not finite
+/// One quantity of both sets of weights, with a value for each point. A value that is not finite
 /// leaves a gap.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Series {
@@ -102,52 +103,70 @@ pub struct Series {
     pub ema: Vec<f64>,
 }
 
-/// What a training has shown so far on the validation items.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Curve {
-    /// Epoch of the first values; not 1 if training was resumed without the earlier ones.
-    pub first_epoch: usize,
-    /// Accuracy in per cent, from 0 to 100.
-    pub accuracy: Series,
-    /// Loss, zero or more.
-    pub loss: Series,
+/// One quantity over the course of a training.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Panel {
+    /// What it is, with its unit.
+    pub label: &'static str,
+    /// Its values.
+    pub series: Series,
+    /// Its good end.
+    pub better: Better,
+    /// The axis does not go beyond these for the sake of a margin.
+    pub bounds: Range<f64>,
 }
 
-impl Curve {
-    /// Draws the curve into a PNG file of 1200x480 pixels at `path`.
+/// What a training has shown so far.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chart {
+    /// What the picture is about.
+    pub title: &'static str,
+    /// What the horizontal axes count, e.g. `epoch`.
+    pub x_label: &'static str,
+    /// The points of the horizontal axes: whole numbers at equal distances.
+    pub x: Vec<usize>,
+    /// Side by side.
+    pub panels: Vec<Panel>,
+}
+
+impl Chart {
+    /// Draws the panels into a PNG file at `path`, each 600x480 pixels.
     ///
     /// A picture that is already there is replaced as a whole or, after an error, left as it is.
     ///
     /// # Errors
     ///
-    /// If there is no epoch, if the series differ in length, or if the file cannot be written.
-    pub fn draw(&self, path: &Path) -> Result<(), CurveError> {
+    /// If there is no point, if the series differ in length, or if the file cannot be written.
+    pub fn draw(&self, path: &Path) -> Result<(), ChartError> {
         self.check()?;
         let pixels = self
             .render()
-            .map_err(|source| CurveError::Draw { source })?;
-        write_whole(path, &pixels).map_err(|source| CurveError::Write {
+            .map_err(|source| ChartError::Draw { source })?;
+        let size = (self.width(), HEIGHT);
+        write_whole(path, &pixels, size).map_err(|source| ChartError::Write {
             path: path.to_owned(),
             source,
         })
     }
 
-    fn check(&self) -> Result<(), CurveError> {
-        let expected = self.accuracy.online.len();
-        if expected == 0 {
-            return Err(CurveError::Empty);
+    fn width(&self) -> u32 {
+        PANEL_WIDTH * self.panels.len() as u32
+    }
+
+    fn check(&self) -> Result<(), ChartError> {
+        let expected = self.x.len();
+        if expected == 0 || self.panels.is_empty() {
+            return Err(ChartError::Empty);
         }
-        for (series, values) in [
-            ("EMA accuracy", &self.accuracy.ema),
-            ("online loss", &self.loss.online),
-            ("EMA loss", &self.loss.ema),
-        ] {
-            if values.len() != expected {
-                return Err(CurveError::UnevenSeries {
-                    series,
-                    expected,
-                    found: values.len(),
-                });
+        for panel in &self.panels {
+            for (name, values) in [("online", &panel.series.online), ("EMA", &panel.series.ema)] {
+                if values.len() != expected {
+                    return Err(ChartError::UnevenSeries {
+                        series: format!("{} ({name})", panel.label),
+                        expected,
+                        found: values.len(),
+                    });
+                }
             }
         }
         Ok(())
@@ -159,33 +178,21 @@ impl Curve {
         register_font(FONT, FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT)
             .map_err(|_| "the bundled font is invalid")?;
 
-        let mut large = vec![0; (3 * WIDTH * SCALE * HEIGHT * SCALE) as usize];
+        let width = self.width();
+        let mut large = vec![0; (3 * width * SCALE * HEIGHT * SCALE) as usize];
         {
-            let size = (WIDTH * SCALE, HEIGHT * SCALE);
+            let size = (width * SCALE, HEIGHT * SCALE);
             let root = BitMapBackend::with_buffer(&mut large, size).into_drawing_area();
             root.fill(&WHITE)?;
             let (header, body) = root.split_vertically(px(60.0));
-            let (left, right) = body.split_horizontally(px(f64::from(WIDTH) / 2.0));
-            draw_header(&header)?;
-            Panel {
-                label: "validation accuracy (%)",
-                series: &self.accuracy,
-                first_epoch: self.first_epoch,
-                better: Better::Higher,
-                bounds: 0.0..100.0,
+            draw_header(&header, self.title, width)?;
+            let areas = body.split_evenly((1, self.panels.len()));
+            for (panel, area) in self.panels.iter().zip(&areas) {
+                panel.draw(area, self.x_label, &self.x)?;
             }
-            .draw(&left)?;
-            Panel {
-                label: "validation loss",
-                series: &self.loss,
-                first_epoch: self.first_epoch,
-                better: Better::Lower,
-                bounds: 0.0..f64::INFINITY,
-            }
-            .draw(&right)?;
             root.present()?;
         }
-        Ok(shrink(&large))
+        Ok(shrink(&large, width))
     }
 }
 
@@ -203,16 +210,12 @@ fn stroke(color: RGBColor, width: f64) -> ShapeStyle {
 }
 
 /// Title on the left and, off the panels so that it hides nothing, the legend on the right.
-fn draw_header(area: &Area<'_>) -> DrawResult {
+fn draw_header(area: &Area<'_>, title: &str, width: u32) -> DrawResult {
     let middle = px(36.0);
     let centered = |size| text(size).pos(Pos::new(HPos::Left, VPos::Center));
-    area.draw(&Text::new(
-        "Validation of online and EMA weights",
-        (px(28.0), middle),
-        centered(TITLE_SIZE),
-    ))?;
+    area.draw(&Text::new(title, (px(28.0), middle), centered(TITLE_SIZE)))?;
 
-    let mut right = px(f64::from(WIDTH) - 28.0);
+    let mut right = px(f64::from(width) - 28.0);
     for (name, color, width) in [
         ("EMA weights", EMA, EMA_WIDTH),
         ("online weights", ONLINE, ONLINE_WIDTH),
@@ -237,25 +240,20 @@ fn marker<C>(center: C, color: RGBColor, line_width: f64) -> Circle<C, i32> {
     Circle::new(center, px(line_width * 0.6 + 1.8), color.filled())
 }
 
-struct Panel<'a> {
-    label: &'a str,
-    series: &'a Series,
-    first_epoch: usize,
-    better: Better,
-    /// The axis does not go beyond these for the sake of a margin.
-    bounds: Range<f64>,
-}
-
-impl Panel<'_> {
-    fn draw(&self, area: &Area<'_>) -> DrawResult {
-        let last_epoch = self.first_epoch + self.series.online.len() - 1;
-        let epochs = self.first_epoch as f64 - 0.5..last_epoch as f64 + 0.5;
-        let values = value_range(self.series, self.better, &self.bounds);
-        let (epoch_ticks, _) = ticks(&epochs, 12.0, 1.0);
+impl Panel {
+    fn draw(&self, area: &Area<'_>, x_label: &str, points: &[usize]) -> DrawResult {
+        let (first, last) = (points[0] as f64, points[points.len() - 1] as f64);
+        let margin = match points.len() {
+            1 => 0.5,
+            number => (last - first) / (number - 1) as f64 / 2.0,
+        };
+        let x_range = first - margin..last + margin;
+        let values = value_range(&self.series, self.better, &self.bounds);
+        let (x_ticks, _) = ticks(&x_range, 12.0, 1.0);
         let (value_ticks, decimals) = ticks(&values, 8.0, 0.0);
-        let epochs = Axis {
-            range: epochs,
-            ticks: epoch_ticks,
+        let x_range = Axis {
+            range: x_range,
+            ticks: x_ticks,
         };
         let axis = Axis {
             range: values.clone(),
@@ -269,7 +267,7 @@ impl Panel<'_> {
             .margin_bottom(px(10.0))
             .x_label_area_size(px(52.0))
             .y_label_area_size(px(70.0))
-            .build_cartesian_2d(epochs, axis)?;
+            .build_cartesian_2d(x_range, axis)?;
         chart
             .configure_mesh()
             .disable_x_mesh()
@@ -280,9 +278,9 @@ impl Panel<'_> {
             .y_label_offset(px(TEXT_RISE))
             .label_style(text(TICK_SIZE))
             .axis_desc_style(text(TEXT_SIZE))
-            .x_desc("epoch")
+            .x_desc(x_label)
             .y_desc(self.label)
-            .x_label_formatter(&|epoch| format!("{epoch:.0}"))
+            .x_label_formatter(&|x| format!("{x:.0}"))
             .y_label_formatter(&|value| format!("{value:.decimals$}"))
             .draw()?;
 
@@ -290,9 +288,10 @@ impl Panel<'_> {
             (&self.series.online, ONLINE, ONLINE_WIDTH),
             (&self.series.ema, EMA, EMA_WIDTH),
         ] {
-            let points: Vec<(f64, f64)> = (self.first_epoch..)
+            let points: Vec<(f64, f64)> = points
+                .iter()
                 .zip(series)
-                .map(|(epoch, &value)| (epoch as f64, value))
+                .map(|(&x, &value)| (x as f64, value))
                 .collect();
             chart.draw_series(
                 visible_lines(&points, &values)
@@ -313,8 +312,8 @@ impl Panel<'_> {
 }
 
 /// Averages squares of `SCALE` times `SCALE` pixels.
-fn shrink(large: &[u8]) -> Vec<u8> {
-    let (width, scale) = (WIDTH as usize, SCALE as usize);
+fn shrink(large: &[u8], width: u32) -> Vec<u8> {
+    let (width, scale) = (width as usize, SCALE as usize);
     let mut pixels = Vec::with_capacity(large.len() / (scale * scale));
     for rows in large.chunks_exact(3 * width * scale * scale) {
         for x in 0..width {
@@ -332,7 +331,7 @@ fn shrink(large: &[u8]) -> Vec<u8> {
 }
 
 /// Writes next to `path` first and renames then, so that no half of a picture is ever at `path`.
-fn write_whole(path: &Path, pixels: &[u8]) -> DrawResult {
+fn write_whole(path: &Path, pixels: &[u8], size: (u32, u32)) -> DrawResult {
     let name = path
         .file_name()
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path names no file"))?;
@@ -342,7 +341,7 @@ fn write_whole(path: &Path, pixels: &[u8]) -> DrawResult {
         name.to_string_lossy(),
         std::process::id()
     ));
-    let result = encode(&unfinished, pixels)
+    let result = encode(&unfinished, pixels, size)
         .and_then(|()| fs::rename(&unfinished, path).map_err(Into::into));
     if result.is_err() {
         // The first error says what is wrong; that nothing was there to remove adds nothing.
@@ -351,11 +350,11 @@ fn write_whole(path: &Path, pixels: &[u8]) -> DrawResult {
     result
 }
 
-fn encode(path: &Path, pixels: &[u8]) -> DrawResult {
+fn encode(path: &Path, pixels: &[u8], size: (u32, u32)) -> DrawResult {
     // A file that cannot be created is the usual failure, and plotters would report it in debug form.
     fs::File::create(path)?;
-    let mut backend = BitMapBackend::new(path, (WIDTH, HEIGHT));
-    backend.blit_bitmap((0, 0), (WIDTH, HEIGHT), pixels)?;
+    let mut backend = BitMapBackend::new(path, size);
+    backend.blit_bitmap((0, 0), size, pixels)?;
     backend.present()?;
     Ok(())
 }
@@ -366,22 +365,43 @@ mod tests {
 
     use super::*;
 
-    fn curve(num_epochs: usize) -> Curve {
+    fn chart(accuracy: Series, loss: Series) -> Chart {
+        Chart {
+            title: "Validation of online and EMA weights",
+            x_label: "epoch",
+            x: (1..=accuracy.online.len()).collect(),
+            panels: vec![
+                Panel {
+                    label: "validation accuracy (%)",
+                    series: accuracy,
+                    better: Better::Higher,
+                    bounds: 0.0..100.0,
+                },
+                Panel {
+                    label: "validation loss",
+                    series: loss,
+                    better: Better::Lower,
+                    bounds: 0.0..f64::INFINITY,
+                },
+            ],
+        }
+    }
+
+    fn curve(num_epochs: usize) -> Chart {
         let series = |online: fn(f64) -> f64, ema: fn(f64) -> f64| Series {
             online: (0..num_epochs).map(|epoch| online(epoch as f64)).collect(),
             ema: (0..num_epochs).map(|epoch| ema(epoch as f64)).collect(),
         };
-        Curve {
-            first_epoch: 1,
-            accuracy: series(
+        chart(
+            series(
                 |e| 97.0 - 20.0 * (-e).exp() + (3.0 * e).sin(),
                 |e| 98.5 - 60.0 * (-0.7 * e).exp(),
             ),
-            loss: series(
+            series(
                 |e| 0.12 + 0.7 * (-e).exp() + 0.02 * (3.0 * e).sin(),
                 |e| 0.06 + 1.9 * (-0.7 * e).exp(),
             ),
-        }
+        )
     }
 
     /// Width and height in the header of a PNG file.
@@ -393,13 +413,13 @@ mod tests {
         (number(16), number(20))
     }
 
-    fn draws(curve: &Curve) {
+    fn draws(curve: &Chart) {
         let dir = TempDir::new().unwrap();
         let path = dir.path().join("curve.png");
 
         curve.draw(&path).unwrap();
 
-        assert_eq!(png_size(&path), (WIDTH, HEIGHT));
+        assert_eq!(png_size(&path), (1200, 480));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
@@ -419,11 +439,7 @@ mod tests {
             online: vec![value; 3],
             ema: vec![value; 3],
         };
-        draws(&Curve {
-            first_epoch: 7,
-            accuracy: constant(100.0),
-            loss: constant(0.0),
-        });
+        draws(&chart(constant(100.0), constant(0.0)));
     }
 
     #[test]
@@ -432,38 +448,37 @@ mod tests {
             online: vec![value; 3],
             ema: vec![value; 3],
         };
-        draws(&Curve {
-            first_epoch: 0,
-            accuracy: constant(250.0),
-            loss: constant(-1.0),
-        });
+        draws(&chart(constant(250.0), constant(-1.0)));
     }
 
     #[test]
     fn diverged_training_is_drawn() {
         let mut curve = curve(4);
-        curve.loss.online = vec![0.5, f64::INFINITY, f64::NAN, f64::NAN];
+        curve.panels[1].series.online = vec![0.5, f64::INFINITY, f64::NAN, f64::NAN];
         draws(&curve);
-        curve.loss.online[0] = f64::NAN;
-        curve.loss.ema = vec![f64::NAN; 4];
+        curve.panels[1].series.online[0] = f64::NAN;
+        curve.panels[1].series.ema = vec![f64::NAN; 4];
         draws(&curve);
     }
 
     #[test]
     fn nothing_to_draw_is_an_error() {
-        let error = Curve::default().draw(Path::new("curve.png")).unwrap_err();
+        let error = curve(0).draw(Path::new("curve.png")).unwrap_err();
 
-        assert!(matches!(error, CurveError::Empty), "{error:?}");
+        assert!(matches!(error, ChartError::Empty), "{error:?}");
     }
 
     #[test]
     fn uneven_series_is_named() {
         let mut curve = curve(3);
-        curve.loss.ema.pop();
+        curve.panels[1].series.ema.pop();
 
         let error = curve.draw(Path::new("curve.png")).unwrap_err();
 
-        assert!(error.to_string().contains("EMA loss has 2"), "{error}");
+        assert!(
+            error.to_string().contains("validation loss (EMA) has 2"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -479,10 +494,10 @@ mod tests {
         let path = dir.path().join("curve.png");
         fs::write(&path, "an older picture").unwrap();
 
-        assert!(Curve::default().draw(&path).is_err());
+        assert!(curve(0).draw(&path).is_err());
         assert_eq!(fs::read(&path).unwrap(), b"an older picture");
         curve(2).draw(&path).unwrap();
-        assert_eq!(png_size(&path), (WIDTH, HEIGHT));
+        assert_eq!(png_size(&path), (1200, 480));
     }
 
     #[test]

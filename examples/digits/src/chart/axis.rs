@@ -7,9 +7,11 @@ use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint, Ranged};
 use super::Series;
 
 /// The good end of an axis.
-#[derive(Clone, Copy)]
-pub(super) enum Better {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Better {
+    /// As in an accuracy.
     Higher,
+    /// As in a loss.
     Lower,
 }
 
