@@ -226,3 +226,15 @@ fn copied_values_share_their_memory_with_nobody_who_changes_it() {
     ema.update(&source).unwrap();
     assert_eq!(numbers_at(ema.model(), "f"), [0.0, 0.0]);
 }
+
+#[test]
+fn copy_from_copies_everything_whatever_the_policy() {
+    let policy = Policy::new()
+        .with_trainable(Action::Ignore)
+        .with_non_trainable(Action::Ignore)
+        .with_discrete(Action::Ignore);
+    let mut ema = halving(&Mixed::at(None, &device()), policy);
+    let source = Mixed::at(Some(3), &device());
+    ema.copy_from(&source).unwrap();
+    assert_eq!(all_numbers(ema.model()), all_numbers(&source));
+}

@@ -92,8 +92,8 @@ macro_rules! visit_values {
     ($on_value:ident) => {
         follow_path!();
 
-        // `base`, not `val`: with LoRA that is the stored weight, and the factors are visited
-        // separately, where `val` would fold them into the weight.
+        // With LoRA a visitor is shown the stored weight, without its adapter, and then the factors as
+        // values of their own.
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             let value = param.base().without_autodiff().into_bridge();
             self.$on_value(D, param.id, value, |value| class(param, value));

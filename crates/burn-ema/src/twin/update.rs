@@ -111,7 +111,6 @@ impl<M: Module> Collect<'_, M> {
 impl<M: Module> ModuleVisitor for Collect<'_, M> {
     follow_path!();
 
-    // `base`: with LoRA that is the stored weight, and the factors are values of their own.
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let value = param.base();
         let result = self.on_value(Kind::Float, value.shape(), || {
