@@ -7,7 +7,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-STAGES=(fmt scripts test doctest clippy docs core example ndarray tch wgpu)
+STAGES=(fmt scripts test doctest clippy docs core example gan ndarray tch wgpu)
 
 if [ -n "${CI:-}" ]; then
     export CARGO_INCREMENTAL=0 # fresh builds gain nothing from it
@@ -57,6 +57,21 @@ check_example() {
     [[ $last =~ ^ema_accuracy=0\.[0-9]+\ online_accuracy=0\.[0-9]+\ ema_file=(.+)$ ]] ||
         { echo "unexpected last line: $last" >&2; return 1; }
     for file in "${BASH_REMATCH[1]}" "$dir/digits/curve.png"; do
+        [ -s "$file" ] || { echo "missing or empty: $file" >&2; return 1; }
+    done
+}
+
+# The GAN for a few seconds.
+check_gan() {
+    local dir last file
+    dir=$(mktemp -d)
+    # shellcheck disable=SC2064 # as above
+    trap "rm -rf '$dir'" EXIT
+    cargo run --example gan -- --quick --out "$dir/gan" | tee "$dir/stdout"
+    last=$(tail -n 1 "$dir/stdout")
+    [[ $last =~ ^ema_fd=[0-9.]+\ online_fd=[0-9.]+\ grid=(.+)$ ]] ||
+        { echo "unexpected last line: $last" >&2; return 1; }
+    for file in "${BASH_REMATCH[1]}" "$dir/gan/frechet.png"; do
         [ -s "$file" ] || { echo "missing or empty: $file" >&2; return 1; }
     done
 }

@@ -13,3 +13,8 @@ pub mod snapshot;
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+/// Those of the page for users of mmagic.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/mmagic.md")]
+struct Mmagic;

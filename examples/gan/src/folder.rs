@@ -1,0 +1,190 @@
+//! The output folder of a run: checkpoints, and the state that a resumed run goes on from.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use burn::module::Module;
+use burn::optim::{ModuleOptimizer, OptimizerRecord};
+use burn_ema_train::hook::Runner;
+use serde::{Deserialize, Serialize};
+
+use crate::error::GanError;
+use crate::evaluation::Distances;
+use crate::settings::{Flags, Settings};
+use crate::trainer::Trainer;
+
+const STATE: &str = "run.json";
+
+/// What a run has to remember besides its networks and optimizers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// Its settings.
+    pub settings: Settings,
+    /// Number of iterations done.
+    pub iters: u64,
+    /// The distances so far.
+    pub history: Vec<Distances>,
+}
+
+/// The folder of a run.
+#[derive(Clone, Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+}
+
+impl RunFolder {
+    /// The folder that the flags name, and the state of the run in it: a new one, or the one to resume.
+    /// Changes nothing but that it creates the folder.
+    ///
+    /// # Errors
+    ///
+    /// If the folder cannot be written, holds foreign files, or lacks a run to resume.
+    pub fn open(flags: &Flags) -> Result<(Self, State), GanError> {
+        let folder = Self {
+            path: flags.out.clone(),
+        };
+        let old = match flags.resume {
+            true => folder.state()?,
+            false => State {
+                settings: Settings::default(),
+                iters: 0,
+                history: Vec::new(),
+            },
+        };
+        let state = State {
+            settings: old.settings.clone().with_flags(flags)?,
+            ..old
+        };
+        if state.iters >= state.settings.iters {
+            return Err(folder.cannot_resume(format!(
+                "its {} iterations are done: raise --iters",
+                state.iters
+            )));
+        }
+        folder.check_writable()?;
+        folder.check_own()?;
+        Ok((folder, state))
+    }
+
+    /// A file in the folder.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Writes a checkpoint. The state, which names the checkpoint, comes last and in one piece, so that
+    /// a run that is cut off at any moment can be resumed.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be written.
+    pub fn save(&self, trainer: &Trainer, state: &State) -> Result<(), GanError> {
+        let failed = |path: &Path, problem: String| GanError::Output {
+            path: path.to_owned(),
+            problem,
+        };
+        let path = self.checkpoint("model", state.iters);
+        let model = trainer.model().clone();
+        model
+            .save_file(&path)
+            .map_err(|error| failed(&path, error.to_string()))?;
+        for (name, optim) in optimizers(trainer) {
+            let path = self.checkpoint(name, state.iters);
+            let record = optim.to_record();
+            record
+                .save(&path)
+                .map_err(|error| failed(&path, error.to_string()))?;
+        }
+        let text = serde_json::to_string_pretty(state).expect("a state is plain data");
+        let (path, unfinished) = (self.file(STATE), self.file(".run.json"));
+        fs::write(&unfinished, text + "\n")
+            .and_then(|()| fs::rename(&unfinished, &path))
+            .map_err(|error| GanError::output(&path, error))?;
+        self.remove_other_checkpoints(state.iters);
+        Ok(())
+    }
+
+    /// Puts the checkpoint of `state` into a new `trainer`.
+    ///
+    /// # Errors
+    ///
+    /// If it is missing, damaged, or of other networks.
+    pub fn load(&self, trainer: &mut Trainer, state: &State) -> Result<(), GanError> {
+        let path = self.checkpoint("model", state.iters);
+        let damaged = |path: &Path, error: &dyn std::fmt::Display| {
+            self.cannot_resume(format!("{} is missing or damaged: {error}", path.display()))
+        };
+        trainer
+            .resume(state.iters, |model| model.try_load_file(&path))
+            .map_err(|error| damaged(&path, &error))?;
+        let load = |name: &str, optim: &ModuleOptimizer| {
+            let path = self.checkpoint(name, state.iters);
+            let record = OptimizerRecord::load(&path).map_err(|error| damaged(&path, &error))?;
+            Ok::<_, GanError>(optim.clone().load_record(record))
+        };
+        trainer.generator_optim = load("generator-optim", &trainer.generator_optim)?;
+        trainer.discriminator_optim = load("discriminator-optim", &trainer.discriminator_optim)?;
+        Ok(())
+    }
+
+    fn checkpoint(&self, name: &str, iters: u64) -> PathBuf {
+        self.file(&format!("{name}-{iters:06}.bpk"))
+    }
+
+    fn remove_other_checkpoints(&self, iters: u64) {
+        let suffix = format!("-{iters:06}.bpk");
+        let Ok(entries) = fs::read_dir(&self.path) else {
+            return;
+        };
+        for path in entries.flatten().map(|entry| entry.path()) {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if name.ends_with(".bpk") && !name.ends_with(&suffix) {
+                // What is left takes room, and no harm.
+                let _ = fs::remove_file(&path);
+            }
+        }
+    }
+
+    fn state(&self) -> Result<State, GanError> {
+        let path = self.file(STATE);
+        let text = fs::read_to_string(&path)
+            .map_err(|_| self.cannot_resume(format!("there is no run, {STATE} is missing")))?;
+        serde_json::from_str(&text)
+            .map_err(|error| self.cannot_resume(format!("{STATE} is damaged: {error}")))
+    }
+
+    fn cannot_resume(&self, problem: String) -> GanError {
+        GanError::Resume {
+            path: self.path.clone(),
+            problem,
+        }
+    }
+
+    fn check_writable(&self) -> Result<(), GanError> {
+        let test = self.file(".write-test");
+        let write = || {
+            fs::create_dir_all(&self.path)?;
+            fs::write(&test, "")?;
+            fs::remove_file(&test)
+        };
+        write().map_err(|error| GanError::output(&self.path, error))
+    }
+
+    /// What is not ours is not to be mixed with ours.
+    fn check_own(&self) -> Result<(), GanError> {
+        let mut entries =
+            fs::read_dir(&self.path).map_err(|error| GanError::output(&self.path, error))?;
+        if entries.next().is_none() || self.file(STATE).is_file() {
+            return Ok(());
+        }
+        Err(GanError::ForeignFolder {
+            path: self.path.clone(),
+        })
+    }
+}
+
+fn optimizers(trainer: &Trainer) -> [(&'static str, &ModuleOptimizer); 2] {
+    [
+        ("generator-optim", &trainer.generator_optim),
+        ("discriminator-optim", &trainer.discriminator_optim),
+    ]
+}

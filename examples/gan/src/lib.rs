@@ -1,0 +1,21 @@
+//! A GAN on handwritten digits, with the averaged generator beside the trained one.
+//!
+//! A run reads its [`settings`] and trains the [`model`] in a loop of its own ([`trainer`]) that calls
+//! hooks, one of which keeps the averaged generator. Every so often it compares samples of both with
+//! real digits: as a picture ([`grid`]) and as a [`frechet`] distance in the features of a
+//! [`classifier`]. [`folder`] keeps what a resumed run needs.
+
+pub mod classifier;
+pub mod error;
+pub mod evaluation;
+pub mod folder;
+pub mod frechet;
+pub mod grid;
+pub mod model;
+pub mod run;
+pub mod settings;
+pub mod trainer;
+
+/// Held by tests that draw random numbers: the generator is one for the whole process.
+#[cfg(test)]
+static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
