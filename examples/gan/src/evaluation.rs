@@ -77,7 +77,7 @@ impl Evaluation {
     ///
     /// If the picture cannot be written.
     pub fn draw_samples(&self, model: &Gan, path: &Path) -> Result<(), GanError> {
-        let latents = self.latents.clone().slice([0..IN_PICTURE]);
+        let latents = self.latents.clone().narrow(0, 0, IN_PICTURE);
         let online = model.sample(&latents, SampleModel::Orig);
         let ema = model.sample(&latents, SampleModel::Ema);
         grid::write(&[self.some_real.clone(), online, ema], path).map_err(|error| {
