@@ -26,3 +26,11 @@ pub fn has_dtype(dtype: DType, test: &str) -> bool {
     }
     has
 }
+
+/// Another device than [`device`], where there is one: `flex` beside the backend under test.
+pub fn elsewhere() -> Device {
+    #[cfg(feature = "flex")]
+    return Device::flex();
+    #[cfg(not(feature = "flex"))]
+    return device();
+}

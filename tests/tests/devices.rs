@@ -5,17 +5,9 @@
 use burn::module::Module;
 use burn::tensor::Device;
 use burn_ema::{Decay, EmaConfig, EmaModel, NonFinite};
-use burn_ema_tests::backend::{autodiff_device, device};
+use burn_ema_tests::backend::{autodiff_device, device, elsewhere};
 use burn_ema_tests::models::{Mixed, Net};
 use burn_ema_tests::snapshot::{numbers_at, values};
-
-/// Another device than [`device`], where there is one.
-fn elsewhere() -> Device {
-    #[cfg(feature = "flex")]
-    return Device::flex();
-    #[cfg(not(feature = "flex"))]
-    return device();
-}
 
 fn config() -> EmaConfig {
     EmaConfig::new().with_decay(Decay::weight(0.5))

@@ -117,6 +117,36 @@ fn key_that_is_there_twice() {
     assert!(error.contains("`generator_ema` is there twice"), "{error}");
 }
 
+/// A twin is not trained, so that one which follows it would be a copy; and a value cannot follow two.
+#[test]
+fn key_within_the_twin_of_another() {
+    for (keys, key) in [
+        (["g_ema", "g_ema_ema"], "g_ema_ema"),
+        (["a_ema", "a_ema.b_ema"], "a_ema.b_ema"),
+    ] {
+        let error = config_refusal(EmaHookConfig::new(keys));
+        let expected = format!(
+            "module key `{key}` leads into `{}`, which is an averaged",
+            keys[0]
+        );
+        assert!(error.starts_with(&expected), "{error}");
+    }
+    let apart = EmaHookConfig::new(["g_ema", "g_ema2_ema", "h.g_ema"]);
+    assert!(EmaHook::<Model>::new(apart).is_ok());
+}
+
+/// Python refuses an argument that a function does not have.
+#[test]
+fn unknown_argument() {
+    let json = r#"{ "module_keys": "generator_ema", "interp_cfg": { "momentun": 0.01 } }"#;
+    let error = config_refusal(EmaHookConfig::load_binary(json.as_bytes()).unwrap());
+    assert_eq!(
+        error,
+        "interp_cfg has `momentun`, which lerp does not know: write `momentum` or \
+         `momentum_nontrainable`"
+    );
+}
+
 #[test]
 fn key_that_leads_nowhere() {
     let error = refusal("discriminator_ema");

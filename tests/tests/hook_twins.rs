@@ -232,6 +232,127 @@ fn detaching_changes_nothing_else() {
     assert!(model.net_ema.linear.weight.val().grad(&gradients).is_none());
 }
 
+/// `train()` after `valid()` gives back what it gave before the hook, in networks without a twin too.
+#[test]
+fn detaching_forgets_no_flag() {
+    let device = autodiff_device();
+    #[derive(Module, Debug)]
+    struct Inner {
+        norm: BatchNorm,
+        dropout: Dropout,
+    }
+    let inner = Inner {
+        norm: BatchNormConfig::new(2).init(&device),
+        dropout: DropoutConfig::new(0.5).init(),
+    };
+    let frozen = Inner {
+        norm: BatchNormConfig::new(2).init(&device),
+        dropout: DropoutConfig::new(0.5).init().freeze(),
+    };
+    let model = Twin {
+        net_ema: inner.clone(),
+        net: inner,
+        other: frozen,
+    };
+    let enabled = |model: &Twin<Inner>| {
+        [&model.net, &model.net_ema, &model.other]
+            .map(|inner| inner.dropout.training.val().is_enabled())
+    };
+    for model in [model.clone(), model.valid()] {
+        let expected = (enabled(&model), enabled(&model.clone().train()));
+        let mut run = Loop::new(model);
+        hooks(halving("net_ema")).before_run(&mut run).unwrap();
+        assert_eq!(
+            (enabled(&run.model), enabled(&run.model.clone().train())),
+            expected
+        );
+    }
+}
+
+/// Operands of different strategies make Burn panic.
+#[test]
+fn gradient_checkpointing_is_kept() {
+    let device = Device::default().autodiff().gradient_checkpointing();
+    let model = Twin {
+        net: Net::new(&device),
+        net_ema: Net::new(&device),
+        other: Net::new(&device),
+    };
+    let mut optim = SgdConfig::new().init();
+    let mut run = Loop::new(model);
+    let mut run_hooks = hooks(halving("net_ema"));
+    run_hooks.before_run(&mut run).unwrap();
+    run.run_to(3, &mut run_hooks, |model, step| {
+        train(model, step, &mut optim, &device)
+    })
+    .unwrap();
+    let output = run.model.net_ema.forward(batch(0, &device));
+    assert!(!output.is_require_grad());
+
+    // What cannot be taken apart is refused, and left as it was.
+    let mut run = Loop::new(cloned(&device));
+    let before = values(&run.model);
+    let error = hooks(halving("net_ema"))
+        .before_run(&mut run)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("shares BatchNorm's running statistics with another network"),
+        "{error}"
+    );
+    assert_same(&values(&run.model), &before);
+    let loss = run.model.net.loss(0, &device);
+    let _ = loss.backward();
+}
+
+/// A twin may be a clone of any network, and two may be clones of one.
+#[test]
+fn twins_that_share_with_others_are_taken_apart() {
+    #[derive(Module, Debug)]
+    struct Model {
+        a: BatchNorm,
+        b: BatchNorm,
+        a_ema: BatchNorm,
+        b_ema: BatchNorm,
+        third: BatchNorm,
+    }
+    let device = autodiff_device();
+    let norm = || BatchNormConfig::new(1).init(&device);
+    let third = norm();
+    let model = Model {
+        a: norm(),
+        b: norm(),
+        a_ema: third.clone(),
+        b_ema: third.clone(),
+        third,
+    };
+    let mut run = Loop::new(model);
+    let keys = ["a_ema", "b_ema"];
+    let config = EmaHookConfig::new(keys).with_interval(1).with_momentum(0.5);
+    let mut run_hooks = hooks(config);
+    for _ in 0..2 {
+        run_hooks.before_run(&mut run).unwrap();
+        let mut ids: Vec<_> = [&run.model.a_ema, &run.model.b_ema, &run.model.third]
+            .map(|norm| norm.gamma.id)
+            .to_vec();
+        ids.dedup();
+        assert_eq!(ids.len(), 3);
+    }
+    let observe = |norm: &BatchNorm, x: f32| {
+        let _ = norm.forward(Tensor::<2>::from_data([[x], [x + 2.0]], &device));
+    };
+    run.run_to(1, &mut run_hooks, |model, _| {
+        observe(&model.a, 9.0);
+        observe(&model.b, -11.0);
+    })
+    .unwrap();
+    // Mean 10 at BatchNorm's momentum 0.1, and -10.
+    let mean = |norm: &BatchNorm| numbers(&norm.running_mean.value_sync())[0];
+    assert_near(&[mean(&run.model.a_ema)], &[1.0], 1e-6);
+    assert_near(&[mean(&run.model.b_ema)], &[-1.0], 1e-6);
+    assert_eq!(mean(&run.model.third), 0.0);
+}
+
 #[test]
 fn twin_of_another_make_is_fine_too() {
     let device = autodiff_device();
@@ -298,7 +419,12 @@ fn twin_carries_no_graph() {
 fn resumable(stop: Option<u64>, end: u64, config: &EmaHookConfig) -> Twin<Net> {
     let device = autodiff_device();
     let mut optim = AdamConfig::new().init();
+    let accumulation = match config.counting {
+        Counting::Iterations => 1,
+        Counting::OptimizerSteps => 2,
+    };
     let mut run = Loop::new(cloned(&device));
+    run.accumulation = accumulation;
     let mut run_hooks = hooks(config.clone());
     run_hooks.before_run(&mut run).unwrap();
     run.run_to(stop.unwrap_or(end), &mut run_hooks, |model, step| {
@@ -317,6 +443,7 @@ fn resumable(stop: Option<u64>, end: u64, config: &EmaHookConfig) -> Twin<Net> {
     hook.begin(&mut model).unwrap();
     let mut run = Loop::new(model.load_record(record));
     run.iter = stop;
+    run.accumulation = accumulation;
     let mut run_hooks = Hooks::new().with(hook);
     run_hooks.before_run(&mut run).unwrap();
     run.run_to(end, &mut run_hooks, |model, step| {
@@ -333,6 +460,7 @@ fn run_that_is_stopped_and_resumed_goes_on_bit_for_bit() {
         halving("net_ema").with_interval(3).with_start_iter(4),
         halving("net_ema").with_momentum_nontrainable(0.25),
         halving("net_ema").with_interval(-1).with_start_iter(6),
+        halving("net_ema").with_counting(Counting::OptimizerSteps),
     ] {
         let whole = resumable(None, 11, &config).valid();
         for stop in [0, 1, 4, 5, 7, 10] {
@@ -348,13 +476,13 @@ fn run_that_is_resumed_with_shared_statistics_is_refused() {
     let record = cloned(&device).into_record();
     let mut run = Loop::new(cloned(&device).load_record(record));
     run.iter = 5;
-    let error = hooks(halving("net_ema")).before_run(&mut run).unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .contains("call `EmaHook::begin` on the model before"),
-        "{error}"
-    );
+    let mut run_hooks = hooks(halving("net_ema"));
+    let mut refused = || run_hooks.before_run(&mut run).unwrap_err().to_string();
+    let error = refused();
+    let remedy = "one place: call `EmaHook::begin` on the model before loading the record, or";
+    assert!(error.contains(remedy), "{error}");
+    // They are apart by now, and what they were is lost all the same.
+    assert_eq!(refused(), error);
 }
 
 #[test]

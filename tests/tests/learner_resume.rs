@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use burn::module::Module;
+use burn::nn::{Linear, LinearConfig, LinearLayout};
 use burn::optim::OptimizerRecord;
 use burn::store::ModuleRecord;
 use burn::train::checkpoint::KeepLastNCheckpoints;
@@ -281,4 +282,38 @@ fn monitor_shows_the_average_of_a_checkpoint_before_the_first_step() {
     assert_eq!(monitor.num_updates(), 3);
     assert_eq!(monitor.current_decay(), trained.monitor().current_decay());
     assert_eq!(resumed.average().unwrap().num_updates(), 3);
+}
+
+/// A record holds a `Col` weight transposed, and Burn loads it only where nothing is initialized yet.
+#[test]
+fn column_major_layers_resume() {
+    let fresh = || {
+        let layer = LinearConfig::new(2, 3).with_layout(LinearLayout::Col);
+        layer.init(&device())
+    };
+    let numbers = |layer: &Linear| {
+        layer
+            .weight
+            .val()
+            .into_data()
+            .iter::<f32>()
+            .collect::<Vec<_>>()
+    };
+    let start_from = || warmup().with_plain_record(PlainRecord::StartFrom);
+    let model = EmaLearner::new(fresh(), start_from());
+    let expected = numbers(model.online());
+    let plain = model.online().clone().into_record();
+    for record in [model.into_record(), plain] {
+        let resumed = EmaLearner::new(fresh(), start_from());
+        let resumed = resumed.try_load_record(record.clone()).unwrap();
+        assert_eq!(numbers(resumed.online()), expected);
+        assert_eq!(numbers(&resumed.into_ema()), expected);
+        // Into one that is in use, too.
+        let used = EmaLearner::new(fresh(), start_from());
+        let _ = used.average().unwrap();
+        assert_eq!(
+            numbers(used.try_load_record(record).unwrap().online()),
+            expected
+        );
+    }
 }

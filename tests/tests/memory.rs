@@ -5,7 +5,7 @@ use burn::nn::{Linear, LinearConfig};
 use burn::optim::AdamConfig;
 use burn_ema::{Decay, EmaConfig, EmaModel};
 use burn_ema_tests::allocator::{Counting, alone, live, peak, sees_tensors};
-use burn_ema_tests::backend::{autodiff_device, device};
+use burn_ema_tests::backend::{autodiff_device, device, is_flex};
 use burn_ema_tests::models::Net;
 
 #[global_allocator]
@@ -56,6 +56,15 @@ fn layers() -> Vec<Linear> {
 
 const TENSOR: f64 = (4 * WIDTH * WIDTH) as f64;
 
+/// What an update may take besides the average: the change of one tensor at a time, and on backends that
+/// do not reuse it for the result, that too.
+fn temporaries() -> f64 {
+    match is_flex() {
+        true => 1.1 * TENSOR,
+        false => 2.1 * TENSOR,
+    }
+}
+
 fn average(layers: &Vec<Linear>) -> EmaModel<Vec<Linear>> {
     EmaConfig::new()
         .with_decay(Decay::constant(0.9))
@@ -86,9 +95,8 @@ fn updates_happen_in_place_once_the_average_has_memory_of_its_own() {
     let own = (live() - before) as f64;
     assert!((4.0 * TENSOR..4.1 * TENSOR).contains(&own), "{own} bytes");
 
-    // The change of one tensor at a time.
     let update = peak(|| drop(ema.update(&layers)));
-    assert!(update < 1.1 * TENSOR, "{update} bytes");
+    assert!(update < temporaries(), "{update} bytes");
 }
 
 #[test]
@@ -105,14 +113,14 @@ fn model_costs_nothing_until_it_is_kept_over_an_update() {
     });
     assert!(read < 0.05 * TENSOR, "{read} bytes");
     let update = peak(|| drop(ema.update(&layers)));
-    assert!(update < 1.1 * TENSOR, "{update} bytes");
+    assert!(update < temporaries(), "{update} bytes");
 
     let kept = ema.model().clone();
     let update = peak(|| drop(ema.update(&layers)));
     assert!(update > 4.0 * TENSOR, "{update} bytes");
     drop(kept);
     let update = peak(|| drop(ema.update(&layers)));
-    assert!(update < 1.1 * TENSOR, "{update} bytes");
+    assert!(update < temporaries(), "{update} bytes");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use burn::module::{Module, Param, ParamId};
 use burn::nn::{Linear, LinearConfig, LinearLayout};
 use burn::tensor::{DType, Device, Tensor};
-use burn_ema::{Decay, EmaConfig, EmaError, EmaModel};
+use burn_ema::{Decay, EmaConfig, EmaError, EmaModel, PlainRecord};
 use burn_ema_tests::backend::{autodiff_device, device, has_dtype};
 use burn_ema_tests::compare::{assert_close, assert_near, numbers};
 use burn_ema_tests::models::{Mixed, Weights};
@@ -213,6 +213,16 @@ fn average_of_a_column_major_linear_resumes_from_its_record() {
         output(&fresh_column_major().load_record(record)),
         output(&column_major(2.0))
     );
+}
+
+#[test]
+fn average_starts_from_a_plain_record_of_a_column_major_linear() {
+    let config = EmaConfig::new().with_plain_record(PlainRecord::StartFrom);
+    let ema = config.init(&fresh_column_major());
+    let ema = ema
+        .try_load_record(column_major(2.0).into_record())
+        .unwrap();
+    assert_eq!(output(ema.model()), output(&column_major(2.0)));
 }
 
 #[derive(Module, Debug)]

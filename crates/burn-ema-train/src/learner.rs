@@ -1,6 +1,5 @@
 //! A model for Burn's learner that averages its weights as it trains.
 
-use std::cell::OnceCell;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -10,6 +9,7 @@ use burn::optim::{GradientsParams, ModuleOptimizer, MultiGradientsParams};
 use burn::store::{ModuleRecord, RecordError};
 use burn::tensor::Device;
 use burn::train::{InferenceStep, Interrupter, LearnerModel, TrainOutput, TrainStep};
+use burn_ema::record::{Plain, Recorded};
 use burn_ema::{EmaConfig, EmaError, EmaModel, PlainRecord};
 
 use crate::handle::Handle;
@@ -69,9 +69,9 @@ pub struct EmaLearner<M: Module, V = OneModel> {
     validation: Validation,
     monitor: Monitor,
     interrupter: Option<Interrupter>,
-    /// The averaged model that validation runs on; in a [validation snapshot](Module::valid) it is
-    /// there from the start.
-    averaged: OnceCell<M>,
+    /// The averaged model of a [validation snapshot](Module::valid). A live wrapper keeps none: it would
+    /// be old after the next step, and hold on to what that wants to change in place.
+    averaged: Option<M>,
     mode: PhantomData<fn() -> V>,
 }
 
@@ -99,7 +99,7 @@ impl<M: Module> EmaLearner<M> {
             validation: Validation::default(),
             monitor: Monitor::default(),
             interrupter: None,
-            averaged: OnceCell::new(),
+            averaged: None,
             mode: PhantomData,
         })
     }
@@ -181,9 +181,9 @@ impl<M: Module, V> EmaLearner<M, V> {
     ///
     /// Of a training's result (`result.model`), this is the average at the end of the training.
     pub fn into_ema(self) -> M {
-        match self.averaged.get() {
-            Some(averaged) => averaged.clone(),
-            None => self.current_average(),
+        match self.averaged {
+            Some(averaged) => averaged,
+            None => self.current_average(&self.average),
         }
     }
 
@@ -196,20 +196,23 @@ impl<M: Module, V> EmaLearner<M, V> {
         self.average.snapshot(&self.online)
     }
 
-    /// The averaged model that a validation step runs on.
-    pub(crate) fn averaged(&self) -> &M {
-        self.averaged.get_or_init(|| self.current_average())
+    /// Runs `step` on the averaged model.
+    pub(crate) fn on_average<T>(&self, step: impl FnOnce(&M) -> T) -> T {
+        match &self.averaged {
+            Some(averaged) => step(averaged),
+            None => step(&self.current_average(&self.average)),
+        }
     }
 
-    /// The averaged model as it is now, on the device of the online one.
-    fn current_average(&self) -> M {
-        let averaged = self.average.peek(|average| average.cloned());
-        let averaged = averaged.map(EmaModel::into_model);
-        let averaged = averaged.unwrap_or_else(|| self.online.valid());
+    /// The averaged model as it is in `average`, where the online model can take its place.
+    fn current_average(&self, average: &Handle<M>) -> M {
+        let Some(average) = average.peek(|average| average.cloned()) else {
+            return self.online.valid();
+        };
+        let is_elsewhere = average.device().is_some();
+        let averaged = average.into_model();
         match self.online.devices().first() {
-            Some(device) if averaged.devices().iter().any(|other| other != device) => {
-                averaged.to_device(&device.clone().without_autodiff())
-            }
+            Some(device) if is_elsewhere => averaged.to_device(&device.clone().without_autodiff()),
             _ => averaged,
         }
     }
@@ -218,7 +221,7 @@ impl<M: Module, V> EmaLearner<M, V> {
     fn with_online(self, change: impl FnOnce(M) -> M) -> Self {
         Self {
             online: change(self.online),
-            averaged: OnceCell::new(),
+            averaged: None,
             ..self
         }
     }
@@ -315,7 +318,7 @@ impl<M: LearnerModel> InferenceStep for EmaLearner<M, OneModel> {
 
     fn step(&self, item: Self::Input) -> Self::Output {
         match self.validation {
-            Validation::Ema => InferenceStep::step(self.averaged(), item),
+            Validation::Ema => self.on_average(|averaged| InferenceStep::step(averaged, item)),
             Validation::Online => InferenceStep::step(&self.online, item),
         }
     }
@@ -353,12 +356,15 @@ impl<M: Module, V> Module for EmaLearner<M, V> {
     }
 
     fn valid(&self) -> Self {
-        // Not kept in `self`: it would hold on to what the next update wants to change in place.
-        let averaged = self.averaged.get().cloned();
-        let averaged = averaged.unwrap_or_else(|| self.current_average());
+        // Taken from a fork, which no step changes: what is averaged and what is counted belong together.
+        let average = self.average.fork();
+        let averaged = match &self.averaged {
+            Some(averaged) => averaged.clone(),
+            None => self.current_average(&average),
+        };
         Self {
-            averaged: OnceCell::from(averaged),
-            average: self.average.fork(),
+            averaged: Some(averaged),
+            average,
             ..self.clone().with_online(|online| online.valid())
         }
     }
@@ -396,7 +402,8 @@ impl<M: Module, V> Module for EmaLearner<M, V> {
         match self.average.config().plain_record {
             PlainRecord::Refuse => Err(EmaError::PlainRecord.into()),
             PlainRecord::StartFrom => {
-                let online = self.online.clone().try_load_record(record)?;
+                let online = Recorded(Plain(self.online.clone()));
+                let Recorded(Plain(online)) = online.try_load_record(record)?;
                 Ok(Self {
                     average: self.average.restarted(),
                     ..self.with_online(|_| online)

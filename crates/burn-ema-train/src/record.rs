@@ -3,7 +3,7 @@
 use burn::module::{Module, ModuleMapper, ModuleVisitor, ParamGroup};
 use burn::store::{ModuleRecord, RecordError};
 use burn_ema::EmaModel;
-use burn_ema::record::{Recorded, Traverse};
+use burn_ema::record::{Plain, Recorded, Traverse};
 
 /// Path of the average in a checkpoint. Unlikely to be the name of a field.
 const AVERAGE: &str = "burn_ema";
@@ -44,7 +44,8 @@ impl<M: Module> Traverse for Checkpoint<M> {
     }
 
     fn map<Mapper: ModuleMapper>(self, mapper: &mut Mapper) -> Self {
-        let online = self.online.map(mapper);
+        // Making the average has initialized the parameters.
+        let Plain(online) = Traverse::map(Plain(self.online), mapper);
         mapper.enter_module(AVERAGE, "Struct:EmaModel");
         let average = Traverse::map(self.average, mapper);
         mapper.exit_module(AVERAGE, "Struct:EmaModel");

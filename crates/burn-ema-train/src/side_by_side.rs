@@ -47,7 +47,7 @@ where
 
     fn step(&self, item: Self::Input) -> Self::Output {
         Compared {
-            ema: InferenceStep::step(self.averaged(), item.clone()),
+            ema: self.on_average(|averaged| InferenceStep::step(averaged, item.clone())),
             online: InferenceStep::step(self.online(), item),
         }
     }

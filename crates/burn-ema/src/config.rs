@@ -86,7 +86,8 @@ pub enum PlainRecord {
 impl EmaConfig {
     /// Makes an average that starts as a copy of `source`, on the devices that `source` is on.
     ///
-    /// No tensor is copied: the average shares the source's memory until one of them changes.
+    /// The average shares the source's memory until one of them changes; only what is of half precision
+    /// is copied, as f32.
     ///
     /// # Panics
     ///

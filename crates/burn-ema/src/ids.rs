@@ -10,3 +10,12 @@ pub(crate) fn exchanged(id: ParamId) -> ParamId {
     const MASK: u64 = 0x454d_415f_5348_4457;
     ParamId::from(id.val() ^ MASK)
 }
+
+/// An id for the value at `path` of a twin, in place of one that something else has too.
+pub(crate) fn of_twin(id: ParamId, path: &str) -> ParamId {
+    // FNV-1a: the same in each run and on each machine.
+    let hash = path.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    ParamId::from(exchanged(id).val() ^ hash)
+}

@@ -9,7 +9,7 @@ use burn::tensor::{Bool, Device, Int, Tensor};
 
 use crate::ids::exchanged;
 use crate::model::Counters;
-use crate::record::{self, Recorded, Traverse};
+use crate::record::{self, Plain, Recorded, Traverse};
 use crate::{EmaError, EmaModel, PlainRecord};
 
 /// Name of the averaged values in a record.
@@ -22,7 +22,8 @@ impl<M: Module> EmaModel<M> {
     }
 
     fn start_from(mut self, record: ModuleRecord) -> Result<Self, RecordError> {
-        let model = self.full_precision_model().try_load_record(record)?;
+        let model = Recorded(Plain(self.full_precision_model()));
+        let Recorded(Plain(model)) = model.try_load_record(record)?;
         self.replace(model, Counters::default())?;
         Ok(self)
     }
@@ -133,26 +134,6 @@ impl<M: Module + ModuleDisplay> std::fmt::Display for EmaModel<M> {
 /// gradient and its state.
 struct OwnIds<'a, T>(&'a mut T);
 
-/// A parameter that records accept.
-///
-/// A record holds a `Col`-layout weight as it is saved, transposed, and compares that shape with the
-/// one of the parameter to load into: as saved if it is lazy, but as it lives if it is initialized.
-/// So a parameter whose two shapes differ is made lazy again, over the value that it has.
-fn of_saved_shape<const D: usize>(param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-    let shape = param.transform_for_save().base().shape();
-    if shape == param.shape() {
-        return param;
-    }
-    let device = param.lazy_device();
-    let trainable = Module::train(param.clone()).is_require_grad();
-    let (id, value, mapper) = param.consume();
-    let (load, save) = (mapper.clone(), mapper);
-    let init = move |device: &Device, _: bool| value.to_device(device);
-    Param::uninitialized(id, init, device, trainable, shape)
-        .load_mapper(move |tensor| load.on_load(tensor))
-        .save_mapper(move |tensor| save.on_save(tensor))
-}
-
 impl<V: ModuleVisitor> ModuleVisitor for OwnIds<'_, V> {
     fn enter_module(&mut self, name: &str, container_type: &str) {
         self.0.enter_module(name, container_type);
@@ -191,7 +172,7 @@ impl<T: ModuleMapper> ModuleMapper for OwnIds<'_, T> {
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let mut param = of_saved_shape(param);
+        let mut param = record::of_saved_shape(param);
         param.id = exchanged(param.id);
         let mut param = self.0.map_float(param);
         param.id = exchanged(param.id);

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use burn::module::{Devices, Module, ModuleMapper, ModuleVisitor, Param, ParamId};
+use burn::module::{Devices, Flag, Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::store::ModuleRecord;
-use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use burn::tensor::{Bool, DType, Device, Int, Tensor, TensorData};
 
 use crate::model::Counters;
 
@@ -64,6 +64,86 @@ impl<T: Traverse> Module for Recorded<T> {
     fn materialize(self) -> Self {
         self
     }
+}
+
+/// A plain module that takes part in a record: it loads also where Burn alone refuses, into a `Col`-layout
+/// weight that is initialized.
+///
+/// # Example
+///
+/// ```
+/// use burn::module::Module;
+/// use burn::nn::{LinearConfig, LinearLayout};
+/// use burn_ema::record::{Plain, Recorded};
+///
+/// let config = LinearConfig::new(2, 3).with_layout(LinearLayout::Col);
+/// let record = config.init(&Default::default()).into_record();
+/// let model = config.init(&Default::default()).valid(); // initialized
+/// let Recorded(Plain(model)) = Recorded(Plain(model)).try_load_record(record).unwrap();
+/// ```
+#[derive(Clone, Debug)]
+pub struct Plain<M>(pub M);
+
+impl<M: Module> Traverse for Plain<M> {
+    fn visit<V: ModuleVisitor>(&self, visitor: &mut V) {
+        self.0.visit(visitor);
+    }
+
+    fn map<Mapper: ModuleMapper>(self, mapper: &mut Mapper) -> Self {
+        Self(self.0.map(&mut SavedShapes(mapper)))
+    }
+}
+
+/// Passes parameters on in the shape that records accept.
+struct SavedShapes<'a, T>(&'a mut T);
+
+impl<T: ModuleMapper> ModuleMapper for SavedShapes<'_, T> {
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        self.0.enter_module(name, container_type);
+    }
+
+    fn exit_module(&mut self, name: &str, container_type: &str) {
+        self.0.exit_module(name, container_type);
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        self.0.map_float(of_saved_shape(param))
+    }
+
+    fn map_int<const D: usize>(&mut self, param: Param<Tensor<D, Int>>) -> Param<Tensor<D, Int>> {
+        self.0.map_int(param)
+    }
+
+    fn map_bool<const D: usize>(
+        &mut self,
+        param: Param<Tensor<D, Bool>>,
+    ) -> Param<Tensor<D, Bool>> {
+        self.0.map_bool(param)
+    }
+
+    fn map_flag(&mut self, flag: Param<Flag>) -> Param<Flag> {
+        self.0.map_flag(flag)
+    }
+}
+
+/// A parameter that records accept.
+///
+/// A record holds a `Col`-layout weight as it is saved, transposed, and compares that shape with the
+/// one of the parameter to load into: as saved if it is lazy, but as it lives if it is initialized.
+/// So a parameter whose two shapes differ is made lazy again, over the value that it has.
+pub(crate) fn of_saved_shape<const D: usize>(param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+    let shape = param.transform_for_save().base().shape();
+    if shape == param.shape() {
+        return param;
+    }
+    let device = param.lazy_device();
+    let trainable = Module::train(param.clone()).is_require_grad();
+    let (id, value, mapper) = param.consume();
+    let (load, save) = (mapper.clone(), mapper);
+    let init = move |device: &Device, _: bool| value.to_device(device);
+    Param::uninitialized(id, init, device, trainable, shape)
+        .load_mapper(move |tensor| load.on_load(tensor))
+        .save_mapper(move |tensor| save.on_save(tensor))
 }
 
 /// Whether `record` holds an average whose path is `path`: empty for the record of an

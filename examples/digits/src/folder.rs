@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use burn::module::Module;
 use burn::optim::OptimizerRecord;
+use burn::optim::lr_scheduler::LrSchedulerRecord;
 use burn::store::ModuleRecord;
 use burn::train::checkpoint::{Checkpointer, FileCheckpointer};
 
@@ -116,6 +117,9 @@ impl RunFolder {
         let _: OptimizerRecord = FileCheckpointer::new(&directory, "optim")
             .restore(epoch)
             .map_err(|error| problem(format!("{error:?}")))?;
+        let _: LrSchedulerRecord = FileCheckpointer::new(&directory, "scheduler")
+            .restore(epoch)
+            .map_err(|error| problem(format!("{error:?}")))?;
         Ok(())
     }
 
@@ -159,7 +163,8 @@ impl RunFolder {
             path: self.path.clone(),
             source,
         })?;
-        if entries.next().is_none() || self.run_file().is_file() {
+        let is_settings = |text: String| serde_json::from_str::<Settings>(&text).is_ok();
+        if entries.next().is_none() || fs::read_to_string(self.run_file()).is_ok_and(is_settings) {
             return Ok(());
         }
         Err(DigitsError::ForeignFolder {

@@ -15,6 +15,9 @@ use crate::trainer::Trainer;
 
 const STATE: &str = "run.json";
 
+/// What the files of a checkpoint begin with.
+const CHECKPOINT: [&str; 3] = ["model", "generator-optim", "discriminator-optim"];
+
 /// What a run has to remember besides its networks and optimizers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct State {
@@ -82,7 +85,7 @@ impl RunFolder {
             path: path.to_owned(),
             problem,
         };
-        let path = self.checkpoint("model", state.iters);
+        let path = self.checkpoint(CHECKPOINT[0], state.iters);
         let model = trainer.model().clone();
         model
             .save_file(&path)
@@ -109,7 +112,7 @@ impl RunFolder {
     ///
     /// If it is missing, damaged, or of other networks.
     pub fn load(&self, trainer: &mut Trainer, state: &State) -> Result<(), GanError> {
-        let path = self.checkpoint("model", state.iters);
+        let path = self.checkpoint(CHECKPOINT[0], state.iters);
         let damaged = |path: &Path, error: &dyn std::fmt::Display| {
             self.cannot_resume(format!("{} is missing or damaged: {error}", path.display()))
         };
@@ -121,8 +124,8 @@ impl RunFolder {
             let record = OptimizerRecord::load(&path).map_err(|error| damaged(&path, &error))?;
             Ok::<_, GanError>(optim.clone().load_record(record))
         };
-        trainer.generator_optim = load("generator-optim", &trainer.generator_optim)?;
-        trainer.discriminator_optim = load("discriminator-optim", &trainer.discriminator_optim)?;
+        trainer.generator_optim = load(CHECKPOINT[1], &trainer.generator_optim)?;
+        trainer.discriminator_optim = load(CHECKPOINT[2], &trainer.discriminator_optim)?;
         Ok(())
     }
 
@@ -137,7 +140,7 @@ impl RunFolder {
         };
         for path in entries.flatten().map(|entry| entry.path()) {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            if name.ends_with(".bpk") && !name.ends_with(&suffix) {
+            if is_checkpoint(&name) && !name.ends_with(&suffix) {
                 // What is left takes room, and no harm.
                 let _ = fs::remove_file(&path);
             }
@@ -173,7 +176,8 @@ impl RunFolder {
     fn check_own(&self) -> Result<(), GanError> {
         let mut entries =
             fs::read_dir(&self.path).map_err(|error| GanError::output(&self.path, error))?;
-        if entries.next().is_none() || self.file(STATE).is_file() {
+        let is_state = |text: String| serde_json::from_str::<State>(&text).is_ok();
+        if entries.next().is_none() || fs::read_to_string(self.file(STATE)).is_ok_and(is_state) {
             return Ok(());
         }
         Err(GanError::ForeignFolder {
@@ -182,9 +186,18 @@ impl RunFolder {
     }
 }
 
+/// Whether a file of this name is one of ours.
+fn is_checkpoint(name: &str) -> bool {
+    let number = CHECKPOINT
+        .iter()
+        .find_map(|prefix| name.strip_prefix(prefix)?.strip_prefix('-'))
+        .and_then(|rest| rest.strip_suffix(".bpk"));
+    number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
 fn optimizers(trainer: &Trainer) -> [(&'static str, &ModuleOptimizer); 2] {
     [
-        ("generator-optim", &trainer.generator_optim),
-        ("discriminator-optim", &trainer.discriminator_optim),
+        (CHECKPOINT[1], &trainer.generator_optim),
+        (CHECKPOINT[2], &trainer.discriminator_optim),
     ]
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use burn::config::Config;
+use burn_ema::twin::Pair;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::HookError;
@@ -57,7 +58,7 @@ pub struct InterpConfig {
     /// Weight of the new value of everything else that is a float: frozen parameters and buffers, in
     /// `(0, 1]`. Default: 1, a copy.
     pub momentum_nontrainable: f64,
-    /// Numbers for an interpolation of your own.
+    /// Numbers for an interpolation of your own. `lerp` refuses them: one is probably a misspelled momentum.
     #[serde(flatten)]
     pub extra: BTreeMap<String, f64>,
 }
@@ -161,13 +162,14 @@ impl EmaHookConfig {
     ///
     /// # Errors
     ///
-    /// If there is no path, one does not end in `_ema` after a name, or one is there twice.
-    pub(super) fn pairs(&self) -> Result<Vec<burn_ema::twin::Pair>, HookError> {
+    /// If there is no path, one does not end in `_ema` after a name, one is there twice, or one leads into
+    /// the twin of another.
+    pub(super) fn pairs(&self) -> Result<Vec<Pair>, HookError> {
         let keys = self.module_keys.as_slice();
         if keys.is_empty() {
             return Err(HookError::NoKeys);
         }
-        let mut pairs: Vec<burn_ema::twin::Pair> = Vec::new();
+        let mut pairs: Vec<Pair> = Vec::new();
         for key in keys {
             let source = key.strip_suffix(SUFFIX);
             let is_name = |source: &&str| !source.is_empty() && !source.ends_with('.');
@@ -177,22 +179,47 @@ impl EmaHookConfig {
             if pairs.iter().any(|pair| pair.twin == *key) {
                 return Err(HookError::KeyTwice { key: key.clone() });
             }
-            pairs.push(burn_ema::twin::Pair {
+            pairs.push(Pair {
                 source: source.to_string(),
                 twin: key.clone(),
             });
+        }
+        for (pair, other) in pairs
+            .iter()
+            .flat_map(|pair| pairs.iter().map(move |o| (pair, o)))
+        {
+            let inside = |path: &str| {
+                let rest = path.strip_prefix(other.twin.as_str());
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            };
+            if pair != other && (inside(&pair.source) || inside(&pair.twin)) {
+                return Err(HookError::KeyWithinTwin {
+                    key: pair.twin.clone(),
+                    twin: other.twin.clone(),
+                });
+            }
         }
         Ok(pairs)
     }
 }
 
 impl InterpConfig {
-    /// Checks both momenta.
+    /// Checks the arguments of `lerp`.
     ///
     /// # Errors
     ///
-    /// If one is out of its range.
+    /// If a momentum is out of its range, or there is anything else.
     pub fn validate(&self) -> Result<(), HookError> {
+        if let Some(argument) = self.extra.keys().next() {
+            return Err(HookError::UnknownArgument {
+                argument: argument.clone(),
+            });
+        }
+        self.validate_momenta()
+    }
+
+    /// Checks both momenta.
+    pub(super) fn validate_momenta(&self) -> Result<(), HookError> {
         let Self {
             momentum,
             momentum_nontrainable,

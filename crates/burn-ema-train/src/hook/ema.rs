@@ -33,7 +33,9 @@ use super::{
 /// - A twin made by `clone()` is detached from its source before the first iteration: it gets ids and
 ///   running statistics of its own. Twins do not require gradients.
 /// - A missing source, a wrong momentum and a wrong interpolation are refused before the first
-///   iteration, and not at the first update. A list of keys is as good as a tuple.
+///   iteration, and not at the first update. A list of keys is as good as a tuple. A twin cannot be the
+///   source of another.
+/// - All twins move towards what their sources are when the update begins.
 /// - Integers are copied exactly, whatever their size and `momentum_nontrainable`; mmagic computes them
 ///   as f32, and truncates.
 /// - A weight of 1 is an exact copy, also where arithmetic would lose digits or keep NaN.
@@ -92,6 +94,8 @@ pub struct EmaHook<M: Module> {
     config: EmaHookConfig,
     interpolation: Option<Box<dyn Interpolation>>,
     twins: Option<Twins<M>>,
+    /// A resumed run was refused, and must not pass at a second attempt.
+    is_refused: bool,
 }
 
 impl<M: Module> fmt::Debug for EmaHook<M> {
@@ -125,6 +129,7 @@ impl<M: Module> EmaHook<M> {
             config,
             interpolation: None,
             twins: None,
+            is_refused: false,
         })
     }
 
@@ -152,6 +157,7 @@ impl<M: Module> EmaHook<M> {
             config,
             interpolation: Some(Box::new(interpolation)),
             twins: None,
+            is_refused: false,
         })
     }
 
@@ -193,6 +199,11 @@ impl<M: Module> EmaHook<M> {
     ///
     /// If a key leads to no network, there is none to follow, or the two differ in structure.
     pub fn begin(&mut self, model: &mut M) -> Result<(), HookError> {
+        self.is_refused = false;
+        self.pair(model)
+    }
+
+    fn pair(&mut self, model: &mut M) -> Result<(), HookError> {
         self.twins = None;
         let twins = Twins::new(model, self.config.pairs()?);
         self.twins = Some(twins.map_err(|problem| self.at_key(problem))?);
@@ -206,9 +217,7 @@ impl<M: Module> EmaHook<M> {
     /// If the run was not [begun](Self::begin), or a network is no longer what it was then.
     pub fn update(&self, model: &mut M, iter: u64) -> Result<(), HookError> {
         let twins = self.twins.as_ref().ok_or(HookError::NotBegun)?;
-        // A record does not hold what BatchNorm has not yet applied, which the next forward pass would
-        // do; with that applied, a record taken after the hooks can be resumed from bit for bit.
-        drop(model.valid());
+        apply_pending_statistics(model);
         if !self.every_n_iters(iter, self.config.interval) {
             return Ok(());
         }
@@ -252,6 +261,7 @@ impl<M: Module> EmaHook<M> {
             | TwinError::ShapeMismatch { path, .. }
             | TwinError::KindMismatch { path, .. }
             | TwinError::RankTooHigh { path, .. }
+            | TwinError::Shared { path }
             | TwinError::Changed { path, .. } => path.as_str(),
             _ => "",
         };
@@ -270,6 +280,14 @@ impl<M: Module> EmaHook<M> {
     }
 }
 
+/// Does what the next forward pass would do.
+///
+/// A record does not hold what BatchNorm has not yet applied; with that applied, a record taken after the
+/// hooks can be resumed from bit for bit.
+fn apply_pending_statistics<M: Module>(model: &M) {
+    drop(model.valid());
+}
+
 fn weight(config: &InterpConfig, trainable: bool) -> f64 {
     match trainable {
         true => config.momentum,
@@ -279,12 +297,13 @@ fn weight(config: &InterpConfig, trainable: bool) -> f64 {
 
 impl<M: Module, R: Runner<Model = M>> Hook<R> for EmaHook<M> {
     fn before_run(&mut self, runner: &mut R) -> HookResult {
-        self.begin(runner.model_mut())?;
+        self.pair(runner.model_mut())?;
         let shared = self.twins.as_ref().is_some_and(Twins::shared_statistics);
-        if shared && runner.iter() > 0 {
-            return Err(HookError::SharedStatistics.into());
+        self.is_refused |= shared && runner.iter() > 0;
+        match self.is_refused {
+            true => Err(HookError::SharedStatistics.into()),
+            false => Ok(()),
         }
-        Ok(())
     }
 
     fn after_train_iter(&mut self, runner: &mut R, _batch: usize) -> HookResult {
@@ -294,7 +313,10 @@ impl<M: Module, R: Runner<Model = M>> Hook<R> for EmaHook<M> {
         };
         match count {
             Some(iter) => Ok(self.update(runner.model_mut(), iter)?),
-            None => Ok(()),
+            None => {
+                apply_pending_statistics(runner.model());
+                Ok(())
+            }
         }
     }
 }

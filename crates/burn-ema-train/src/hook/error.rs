@@ -2,8 +2,8 @@
 
 use burn_ema::twin::TwinError;
 
-/// An error of an [`EmaHook`](super::EmaHook). Whenever one is returned, the model is as it was before
-/// the call.
+/// An error of an [`EmaHook`](super::EmaHook). Whenever one is returned, every value of the model is what
+/// it was before the call.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HookError {
@@ -26,6 +26,28 @@ pub enum HookError {
     KeyTwice {
         /// The key.
         key: String,
+    },
+
+    /// A key leads into the twin of another, which is not trained and so cannot be followed or shared.
+    #[error(
+        "module key `{key}` leads into `{twin}`, which is an averaged network itself: follow the trained \
+         network, or leave one of the two keys out"
+    )]
+    KeyWithinTwin {
+        /// The key.
+        key: String,
+        /// The other one.
+        twin: String,
+    },
+
+    /// `lerp` has no such argument.
+    #[error(
+        "interp_cfg has `{argument}`, which lerp does not know: write `momentum` or \
+         `momentum_nontrainable`"
+    )]
+    UnknownArgument {
+        /// The argument.
+        argument: String,
     },
 
     /// The weight of new values is out of its range.
@@ -76,9 +98,11 @@ pub enum HookError {
         problem: TwinError,
     },
 
-    /// A resumed run has twins that share running statistics with their sources.
+    /// A resumed run has twins that share running statistics with other networks.
     #[error(
-        "a twin shares BatchNorm's running statistics with its source in a run that is resumed, so the          record put the twin's into both: call `EmaHook::begin` on the model before loading the record"
+        "a twin shares BatchNorm's running statistics with another network in a run that is resumed, so \
+         that a record put both into one place: call `EmaHook::begin` on the model before loading the \
+         record, or before this if the twin was made after loading"
     )]
     SharedStatistics,
 

@@ -62,13 +62,13 @@ pub trait Interpolation: fmt::Debug + Send + Sync {
         config: &InterpConfig,
     ) -> Tensor<1>;
 
-    /// Checks the arguments before the run. Default: the ranges of `lerp`.
+    /// Checks the arguments before the run. Default: that the momenta are in the ranges of `lerp`.
     ///
     /// # Errors
     ///
     /// What is wrong, and what to write instead.
     fn validate(&self, config: &InterpConfig) -> Result<(), String> {
-        config.validate().map_err(|error| error.to_string())
+        config.validate_momenta().map_err(|error| error.to_string())
     }
 }
 

@@ -74,6 +74,17 @@ pub enum TwinError {
         max: usize,
     },
 
+    /// A twin shares running statistics, and they cannot be taken apart.
+    #[error(
+        "`{path}` shares BatchNorm's running statistics with another network, and with gradient \
+         checkpointing they cannot be taken apart: make the twin from a configuration (`config.init`) in \
+         place of `clone()`, and start with `start_iter` of at least 1"
+    )]
+    Shared {
+        /// The first value that is shared.
+        path: String,
+    },
+
     /// A network is no longer what it was when it was paired.
     #[error(
         "`{path}` {change} since the run began: networks and their twins must keep their structure"

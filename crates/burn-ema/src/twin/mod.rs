@@ -17,7 +17,7 @@ pub use error::TwinError;
 use std::fmt;
 
 use burn::module::Module;
-use burn::tensor::{Shape, Tensor};
+use burn::tensor::{DType, Shape, Tensor};
 
 use crate::policy::Class;
 use crate::shadow::Skeleton;
@@ -112,15 +112,25 @@ struct Entry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Float,
+    Quantized,
     Int,
     Bool,
+}
+
+impl Kind {
+    fn of_float(dtype: DType) -> Self {
+        match dtype {
+            DType::QFloat(_) => Self::Quantized,
+            _ => Self::Float,
+        }
+    }
 }
 
 impl<M: Module> Twins<M> {
     /// Finds the pairs in `module` and makes the twins ready to follow:
     ///
     /// - A twin is not trained: its parameters no longer require gradients.
-    /// - A twin that was made by `clone()` shares ids with its source, so that an optimizer would give one
+    /// - A twin that was made by `clone()` shares ids with the original, so that an optimizer would give one
     ///   of the two the gradients of the other, and BatchNorm's running statistics. It gets ids and
     ///   statistics of its own.
     ///
@@ -128,8 +138,8 @@ impl<M: Module> Twins<M> {
     ///
     /// # Errors
     ///
-    /// If a path leads to no network, or the networks of a pair differ in structure. `module` is as it
-    /// was then.
+    /// If a path leads to no network, the networks of a pair differ in structure, or shared statistics
+    /// cannot be taken apart. `module` is as it was then.
     pub fn new(module: &mut M, pairs: Vec<Pair>) -> Result<Self, TwinError> {
         let found = pairing::find(module, &pairs)?;
         let skeleton = Skeleton::new(module);
@@ -139,13 +149,13 @@ impl<M: Module> Twins<M> {
             skeleton,
             shared_statistics: false,
         };
-        let mut shared = false;
+        let mut prepared = Ok(false);
         twins.replace(module, |module| {
-            let (module, found_shared) = prepare::prepare(module, &twins, &found);
-            shared = found_shared;
+            let (module, result) = prepare::prepare(module, &twins, &found);
+            prepared = result;
             module
         });
-        twins.shared_statistics = shared;
+        twins.shared_statistics = prepared?;
         Ok(twins)
     }
 
@@ -169,7 +179,7 @@ impl<M: Module> Twins<M> {
         Ok(())
     }
 
-    /// Whether a twin shared BatchNorm's running statistics with its source when this was made.
+    /// Whether a twin shared BatchNorm's running statistics with another network when this was made.
     ///
     /// A record that was loaded into such a module put the statistics of both into the one place.
     pub fn shared_statistics(&self) -> bool {

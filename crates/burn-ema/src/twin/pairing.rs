@@ -9,22 +9,20 @@ use super::{Entry, Kind, Pair, TwinError, within};
 use crate::op::MAX_RANK;
 use crate::traverse::Path;
 
-/// A value of a network of some pair.
-#[derive(Debug)]
+/// A value of the module.
+#[derive(Clone, Debug)]
 pub(super) struct Found {
     pub(super) path: String,
     pub(super) id: ParamId,
     kind: Kind,
-    shape: Shape,
+    pub(super) shape: Shape,
 }
 
-/// Every value of the networks of `pairs`, in the order in which `module` shows them.
+/// Every value of `module`, in the order in which it shows them, if the networks of `pairs` are there.
 pub(super) fn find<M: Module>(module: &M, pairs: &[Pair]) -> Result<Vec<Found>, TwinError> {
     let mut explorer = Explorer::default();
     module.visit(&mut explorer);
-    let Explorer {
-        fields, mut found, ..
-    } = explorer;
+    let Explorer { fields, found, .. } = explorer;
     for network in networks(pairs) {
         if !fields.contains(network) {
             return Err(unknown(network, &fields));
@@ -38,8 +36,8 @@ pub(super) fn find<M: Module>(module: &M, pairs: &[Pair]) -> Result<Vec<Found>, 
             });
         }
     }
-    found.retain(|value| networks(pairs).any(|network| within(&value.path, network).is_some()));
-    match found.iter().find(|value| value.shape.num_dims() > MAX_RANK) {
+    let mut paired = found.iter().filter(|value| belongs(value, pairs));
+    match paired.find(|value| value.shape.num_dims() > MAX_RANK) {
         None => Ok(found),
         Some(value) => Err(TwinError::RankTooHigh {
             path: value.path.clone(),
@@ -49,8 +47,13 @@ pub(super) fn find<M: Module>(module: &M, pairs: &[Pair]) -> Result<Vec<Found>, 
     }
 }
 
+fn belongs(value: &Found, pairs: &[Pair]) -> bool {
+    networks(pairs).any(|network| within(&value.path, network).is_some())
+}
+
 /// Joins the values of each pair.
 pub(super) fn entries(pairs: &[Pair], found: &[Found]) -> Result<Vec<Entry>, TwinError> {
+    let found: Vec<&Found> = found.iter().filter(|value| belongs(value, pairs)).collect();
     let mut entries: Vec<Entry> = found
         .iter()
         .map(|value| Entry {
@@ -81,7 +84,7 @@ pub(super) fn entries(pairs: &[Pair], found: &[Found]) -> Result<Vec<Entry>, Twi
                 });
             };
             *repetition += 1;
-            check(&found[of], value)?;
+            check(found[of], value)?;
             entries[index].source = Some(of);
         }
         if let Some(left) = sources.into_values().min() {
@@ -171,7 +174,8 @@ impl ModuleVisitor for Explorer {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        self.on_value(param.id, Kind::Float, param.base().shape());
+        let value = param.base();
+        self.on_value(param.id, Kind::of_float(value.dtype()), value.shape());
     }
 
     fn visit_int<const D: usize>(&mut self, param: &Param<Tensor<D, Int>>) {

@@ -1,8 +1,8 @@
 //! One update: the sources are read and checked, then the twins are written.
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::kind::BridgeTensor;
-use burn::tensor::{Bool, Int, Shape, Tensor};
+use burn::tensor::kind::{Autodiff, BridgeTensor};
+use burn::tensor::{Bool, GradientCheckpointingStrategy, Int, Shape, Tensor};
 
 use super::{Blend, Kind, TwinError, Twins};
 use crate::op;
@@ -113,7 +113,8 @@ impl<M: Module> ModuleVisitor for Collect<'_, M> {
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let value = param.base();
-        let result = self.on_value(Kind::Float, value.shape(), || {
+        let kind = Kind::of_float(value.dtype());
+        let result = self.on_value(kind, value.shape(), || {
             let value = value.without_autodiff().into_bridge();
             let class = class(param, &value);
             Source { value, class }
@@ -170,12 +171,9 @@ impl<'a, M: Module, F: FnMut(Class) -> Blend<'a>> ModuleMapper for Write<'_, M, 
             return param;
         };
         param.map(|twin| {
-            let is_autodiff = twin.is_autodiff();
+            let strategy = twin.gradient_checkpointing_strategy();
             let blended: Tensor<D> = blended(source, twin.without_autodiff(), blend);
-            match is_autodiff {
-                true => Tensor::from_inner(blended),
-                false => blended,
-            }
+            as_before(blended, strategy)
         })
     }
 
@@ -184,8 +182,12 @@ impl<'a, M: Module, F: FnMut(Class) -> Blend<'a>> ModuleMapper for Write<'_, M, 
             return param;
         };
         param.map(|twin| {
-            let (device, dtype) = (twin.device(), twin.dtype());
-            Tensor::from_bridge(op::conform(source, &device, dtype))
+            let strategy = twin.gradient_checkpointing_strategy();
+            let device = twin.device().without_autodiff();
+            as_before(
+                Tensor::from_bridge(op::conform(source, &device, twin.dtype())),
+                strategy,
+            )
         })
     }
 
@@ -197,9 +199,26 @@ impl<'a, M: Module, F: FnMut(Class) -> Blend<'a>> ModuleMapper for Write<'_, M, 
             return param;
         };
         param.map(|twin| {
-            let (device, dtype) = (twin.device(), twin.dtype());
-            Tensor::from_bridge(op::conform(source, &device, dtype))
+            let strategy = twin.gradient_checkpointing_strategy();
+            let device = twin.device().without_autodiff();
+            as_before(
+                Tensor::from_bridge(op::conform(source, &device, twin.dtype())),
+                strategy,
+            )
         })
+    }
+}
+
+/// `tensor`, with autodiff if the one in its place had a strategy for that.
+fn as_before<const D: usize, K: Autodiff>(
+    tensor: Tensor<D, K>,
+    strategy: Option<GradientCheckpointingStrategy>,
+) -> Tensor<D, K> {
+    match strategy {
+        Some(strategy) => tensor
+            .autodiff()
+            .with_gradient_checkpointing_strategy(strategy),
+        None => tensor,
     }
 }
 
