@@ -209,10 +209,15 @@ impl<M: Module, V> EmaLearner<M, V> {
         let Some(average) = average.peek(|average| average.cloned()) else {
             return self.online.valid();
         };
-        let is_elsewhere = average.device().is_some();
+        let is_pinned = average.device().is_some();
         let averaged = average.into_model();
-        match self.online.devices().first() {
-            Some(device) if is_elsewhere => averaged.to_device(&device.clone().without_autodiff()),
+        // The average is where it is kept, or where the last step left the online weights: with a
+        // sharded optimizer that is on every device.
+        match self.online.devices().as_slice() {
+            [device] if averaged.devices().iter().any(|other| other != device) => {
+                averaged.to_device(&device.clone().without_autodiff())
+            }
+            [device, _, ..] if is_pinned => averaged.to_device(&device.clone().without_autodiff()),
             _ => averaged,
         }
     }

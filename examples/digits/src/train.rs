@@ -212,3 +212,97 @@ fn save_ema(folder: &RunFolder, net: DigitsNet) -> Result<PathBuf, DigitsError> 
         .map_err(|error| failed(&path, error.to_string()))?;
     Ok(path)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::fs;
+    use std::path::Path;
+
+    use burn::store::ModuleRecord;
+    use clap::Parser;
+
+    use super::*;
+
+    fn run_in(folder: &Path, line: &str) -> Result<Report, DigitsError> {
+        let out = folder.to_str().unwrap();
+        let line = ["digits", "--out", out]
+            .into_iter()
+            .chain(line.split_whitespace());
+        run(&Flags::try_parse_from(line).unwrap())
+    }
+
+    /// Every file below a folder, but for the log, which an earlier run in the same process goes on with.
+    fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+        let mut files = BTreeMap::new();
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => files.extend(self::files(&path)),
+                false if path.ends_with("experiment.log") => {}
+                false => {
+                    files.insert(path.clone(), fs::read(path).unwrap());
+                }
+            }
+        }
+        files
+    }
+
+    fn assert_refused(folder: &Path, line: &str, part: &str) {
+        let before = files(folder);
+        let error = run_in(folder, line).unwrap_err().to_string();
+        assert!(error.contains(part) && !error.contains('\n'), "{error}");
+        assert!(files(folder) == before, "{line} changed something");
+    }
+
+    #[test]
+    fn resumed_run_goes_on_counting_and_a_damaged_one_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        assert_refused(folder, "--resume 1", "there is no run");
+        run_in(folder, "--epochs 1 --seed 3").unwrap();
+        let report = run_in(folder, "--resume 1 --epochs 2").unwrap();
+        assert!(report.ema_accuracy > 0.5 && report.ema_file.is_file());
+        assert!(folder.join("curve.png").is_file() && folder.join("ema.safetensors").is_file());
+
+        // 1 000 digits in batches of 16 are 63 steps an epoch, of which the first 64 only copy.
+        let settings = Settings::default();
+        let record = ModuleRecord::load(folder.join("checkpoint/model-2.bpk")).unwrap();
+        let model = learner_model(&settings, &Device::default()).unwrap();
+        let average = model.load_record(record).average().unwrap();
+        assert_eq!((average.num_steps(), average.num_updates()), (126, 62));
+
+        assert_refused(folder, "--resume 2", "leaves nothing to do");
+        assert_refused(folder, "--resume 5 --epochs 9", "there is no");
+        for name in ["model", "optim", "scheduler"] {
+            let file = folder.join(format!("checkpoint/{name}-2.bpk"));
+            let good = fs::read(&file).unwrap();
+            fs::write(&file, &good[..20]).unwrap();
+            assert_refused(
+                folder,
+                "--resume 2 --epochs 3",
+                "cannot resume from epoch 2",
+            );
+            fs::write(&file, good).unwrap();
+        }
+        fs::write(folder.join("run.json"), "{").unwrap();
+        assert_refused(folder, "--resume 2 --epochs 3", "run.json is damaged");
+        assert_refused(folder, "--epochs 1", "not from this program");
+    }
+
+    #[test]
+    fn foreign_folder_and_damaged_data_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        // Another program's.
+        fs::write(folder.join("run.json"), r#"{ "iters": 3 }"#).unwrap();
+        assert_refused(folder, "--epochs 1", "not from this program");
+        let file = folder.join("a-file");
+        fs::write(&file, "").unwrap();
+        assert!(run_in(&file, "--epochs 1").is_err());
+        let data = folder.join("digits.csv.gz");
+        fs::write(&data, b"\x1f\x8b\x08 cut").unwrap();
+        let line = format!("--epochs 1 --data {}", data.display());
+        assert_refused(folder, &line, "is damaged");
+    }
+}
