@@ -277,7 +277,8 @@ mod tests {
         for name in ["model", "optim", "scheduler"] {
             let file = folder.join(format!("checkpoint/{name}-2.bpk"));
             let good = fs::read(&file).unwrap();
-            fs::write(&file, &good[..20]).unwrap();
+            // A scheduler without state is 19 bytes, and room.
+            fs::write(&file, &good[..12]).unwrap();
             assert_refused(
                 folder,
                 "--resume 2 --epochs 3",
