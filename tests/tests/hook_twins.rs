@@ -7,6 +7,7 @@ use burn::nn::{BatchNorm, BatchNormConfig, Dropout, DropoutConfig, Linear, Linea
 use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer, SgdConfig};
 use burn::store::ModuleRecord;
 use burn::tensor::{DType, Device, Tensor};
+use burn_ema::twin::{Blend, Pair, Twins};
 use burn_ema_tests::backend::{autodiff_device, device, has_dtype};
 use burn_ema_tests::compare::{assert_near, numbers};
 use burn_ema_tests::models::{Net, Weights, batch};
@@ -174,6 +175,28 @@ fn statistics_of_the_source_never_move_because_of_the_hook() {
     }
 }
 
+/// Without the hook, which applies what is pending at each iteration.
+#[test]
+fn twins_have_the_statistics_of_the_last_forward_pass() {
+    let device = autodiff_device();
+    let norm = || BatchNormConfig::new(1).init(&device);
+    let mut model = Twin {
+        net: norm(),
+        net_ema: norm(),
+        other: norm(),
+    };
+    let pair = Pair {
+        source: "net".into(),
+        twin: "net_ema".into(),
+    };
+    let twins = Twins::new(&mut model, vec![pair]).unwrap();
+    let _ = model
+        .net
+        .forward(Tensor::<2>::from_data([[9.0], [11.0]], &device));
+    twins.update(&mut model, |_| Blend::Copy).unwrap();
+    assert_near(&statistics(&model.net_ema), &[1.0, 1.0], 1e-6);
+}
+
 /// What `clone()` shares with the twin besides; all of it stays as it was for everybody else.
 #[test]
 fn detaching_changes_nothing_else() {
@@ -258,7 +281,9 @@ fn detaching_forgets_no_flag() {
         [&model.net, &model.net_ema, &model.other]
             .map(|inner| inner.dropout.training.val().is_enabled())
     };
-    for model in [model.clone(), model.valid()] {
+    let mut mixed = model.clone();
+    mixed.other = model.net.valid();
+    for model in [model.clone(), model.valid(), mixed] {
         let expected = (enabled(&model), enabled(&model.clone().train()));
         let mut run = Loop::new(model);
         hooks(halving("net_ema")).before_run(&mut run).unwrap();
