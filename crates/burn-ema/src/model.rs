@@ -30,7 +30,8 @@ use crate::{
 /// # Memory
 ///
 /// One value per averaged parameter, of the source's dtype but at least 32 bits; copied values share
-/// the source's memory, unless they are of half precision, which is widened, or kept on another device. [`clone`](Clone::clone) shares all memory until one of the two changes.
+/// the source's memory, unless they are of half precision, which is widened, or kept on another device.
+/// [`clone`](Clone::clone) shares all memory until one of the two changes.
 ///
 /// # As a module
 ///

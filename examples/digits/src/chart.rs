@@ -45,7 +45,7 @@ const GRID: RGBColor = RGBColor(228, 231, 235);
 const ONLINE_WIDTH: f64 = 1.8;
 const EMA_WIDTH: f64 = 2.6;
 
-/// With more x_range than this, markers would hide the lines that they sit on.
+/// With more points than this, markers would hide the lines that they sit on.
 const MAX_MARKERS: usize = 60;
 
 type Area<'a> = DrawingArea<BitMapBackend<'a>, Shift>;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use burn::config::Config;
-use burn_ema::twin::Pair;
+use burn_ema::twin::{self, Pair};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::HookError;
@@ -188,10 +188,7 @@ impl EmaHookConfig {
             .iter()
             .flat_map(|pair| pairs.iter().map(move |o| (pair, o)))
         {
-            let inside = |path: &str| {
-                let rest = path.strip_prefix(other.twin.as_str());
-                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-            };
+            let inside = |path: &str| twin::is_at_or_within(path, &other.twin);
             if pair != other && (inside(&pair.source) || inside(&pair.twin)) {
                 return Err(HookError::KeyWithinTwin {
                     key: pair.twin.clone(),

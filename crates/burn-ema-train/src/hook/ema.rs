@@ -5,7 +5,7 @@ use std::fmt;
 use burn::module::Module;
 use burn::tensor::Tensor;
 use burn_ema::Class;
-use burn_ema::twin::{Blend, TwinError, Twins};
+use burn_ema::twin::{self, Blend, TwinError, Twins};
 
 use super::hooks::HookResult;
 use super::{
@@ -217,8 +217,8 @@ impl<M: Module> EmaHook<M> {
     /// If the run was not [begun](Self::begin), or a network is no longer what it was then.
     pub fn update(&self, model: &mut M, iter: u64) -> Result<(), HookError> {
         let twins = self.twins.as_ref().ok_or(HookError::NotBegun)?;
-        apply_pending_statistics(model);
         if !self.every_n_iters(iter, self.config.interval) {
+            apply_pending_statistics(model);
             return Ok(());
         }
         let updated = if iter < self.config.start_iter {
@@ -254,25 +254,11 @@ impl<M: Module> EmaHook<M> {
 
     /// Says which key an error is about.
     fn at_key(&self, problem: TwinError) -> HookError {
-        let path = match &problem {
-            TwinError::Unknown { path, .. }
-            | TwinError::Empty { path }
-            | TwinError::Unpaired { path, .. }
-            | TwinError::ShapeMismatch { path, .. }
-            | TwinError::KindMismatch { path, .. }
-            | TwinError::RankTooHigh { path, .. }
-            | TwinError::Shared { path }
-            | TwinError::Changed { path, .. } => path.as_str(),
-            _ => "",
-        };
         let pairs = self.config.pairs().unwrap_or_default();
-        let within = |network: &str| {
-            let rest = path.strip_prefix(network);
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        };
+        let is_about = |network: &str| twin::is_at_or_within(problem.path(), network);
         let pair = pairs
             .into_iter()
-            .find(|pair| within(&pair.source) || within(&pair.twin));
+            .find(|pair| is_about(&pair.source) || is_about(&pair.twin));
         HookError::Twin {
             key: pair.map(|pair| pair.twin).unwrap_or_default(),
             problem,
@@ -283,7 +269,7 @@ impl<M: Module> EmaHook<M> {
 /// Does what the next forward pass would do.
 ///
 /// A record does not hold what BatchNorm has not yet applied; with that applied, a record taken after the
-/// hooks can be resumed from bit for bit.
+/// hooks can be resumed from bit for bit. An update of the twins does it too.
 fn apply_pending_statistics<M: Module>(model: &M) {
     drop(model.valid());
 }

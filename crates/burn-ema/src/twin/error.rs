@@ -96,3 +96,19 @@ pub enum TwinError {
         change: String,
     },
 }
+
+impl TwinError {
+    /// Module path of the value or network that the error is about.
+    pub fn path(&self) -> &str {
+        match self {
+            Self::Unknown { path, .. }
+            | Self::Empty { path }
+            | Self::Unpaired { path, .. }
+            | Self::ShapeMismatch { path, .. }
+            | Self::KindMismatch { path, .. }
+            | Self::RankTooHigh { path, .. }
+            | Self::Shared { path }
+            | Self::Changed { path, .. } => path,
+        }
+    }
+}

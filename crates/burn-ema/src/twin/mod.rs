@@ -149,13 +149,8 @@ impl<M: Module> Twins<M> {
             skeleton,
             shared_statistics: false,
         };
-        let mut prepared = Ok(false);
-        twins.replace(module, |module| {
-            let (module, result) = prepare::prepare(module, &twins, &found);
-            prepared = result;
-            module
-        });
-        twins.shared_statistics = prepared?;
+        let shared = twins.replace(module, |module| prepare::prepare(module, &twins, &found));
+        twins.shared_statistics = shared?;
         Ok(twins)
     }
 
@@ -175,7 +170,9 @@ impl<M: Module> Twins<M> {
         blend: impl FnMut(Class) -> Blend<'a>,
     ) -> Result<(), TwinError> {
         let sources = update::collect(module, self)?;
-        self.replace(module, |module| update::write(module, self, sources, blend));
+        self.replace(module, |module| {
+            (update::write(module, self, sources, blend), ())
+        });
         Ok(())
     }
 
@@ -186,9 +183,11 @@ impl<M: Module> Twins<M> {
         self.shared_statistics
     }
 
-    fn replace(&self, module: &mut M, change: impl FnOnce(M) -> M) {
+    fn replace<T>(&self, module: &mut M, change: impl FnOnce(M) -> (M, T)) -> T {
         let whole = std::mem::replace(module, self.skeleton.hollow().clone());
-        *module = change(whole);
+        let (changed, result) = change(whole);
+        *module = changed;
+        result
     }
 
     /// Whether a value at `path` belongs to a network of a pair.
@@ -215,4 +214,9 @@ impl<M: Module> Twins<M> {
 /// The path of a value within the network at `network`, if it belongs to that.
 fn within<'a>(path: &'a str, network: &str) -> Option<&'a str> {
     path.strip_prefix(network)?.strip_prefix('.')
+}
+
+/// Whether `path` is that of the network at `network`, or leads into it.
+pub fn is_at_or_within(path: &str, network: &str) -> bool {
+    path == network || within(path, network).is_some()
 }

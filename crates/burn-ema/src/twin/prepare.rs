@@ -271,10 +271,9 @@ struct Shapes<'a, M> {
 }
 
 impl<M: Module> Shapes<'_, M> {
-    fn on_value(&mut self, shape: Option<Shape>) {
+    fn on_float(&mut self, shape: Shape) {
         let path = self.path.as_str();
-        let index = self.locator.locate(self.found, path, |value| &value.path);
-        let (Some(index), Some(shape)) = (index, shape) else {
+        let Some(index) = self.locator.locate(self.found, path, |value| &value.path) else {
             return;
         };
         let original = &self.found[index].shape;
@@ -292,14 +291,6 @@ impl<M: Module> ModuleVisitor for Shapes<'_, M> {
     follow_path!();
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        self.on_value(Some(param.base().shape()));
-    }
-
-    fn visit_int<const D: usize>(&mut self, _param: &Param<Tensor<D, Int>>) {
-        self.on_value(None);
-    }
-
-    fn visit_bool<const D: usize>(&mut self, _param: &Param<Tensor<D, Bool>>) {
-        self.on_value(None);
+        self.on_float(param.base().shape());
     }
 }

@@ -1,7 +1,7 @@
 //! One update: the sources are read and checked, then the twins are written.
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::kind::{Autodiff, BridgeTensor};
+use burn::tensor::kind::{Autodiff, Basic, BridgeTensor};
 use burn::tensor::{Bool, GradientCheckpointingStrategy, Int, Shape, Tensor};
 
 use super::{Blend, Kind, TwinError, Twins};
@@ -181,14 +181,7 @@ impl<'a, M: Module, F: FnMut(Class) -> Blend<'a>> ModuleMapper for Write<'_, M, 
         let Some((source, _)) = self.source() else {
             return param;
         };
-        param.map(|twin| {
-            let strategy = twin.gradient_checkpointing_strategy();
-            let device = twin.device().without_autodiff();
-            as_before(
-                Tensor::from_bridge(op::conform(source, &device, twin.dtype())),
-                strategy,
-            )
-        })
+        param.map(|twin| copied(source, twin))
     }
 
     fn map_bool<const D: usize>(
@@ -198,14 +191,7 @@ impl<'a, M: Module, F: FnMut(Class) -> Blend<'a>> ModuleMapper for Write<'_, M, 
         let Some((source, _)) = self.source() else {
             return param;
         };
-        param.map(|twin| {
-            let strategy = twin.gradient_checkpointing_strategy();
-            let device = twin.device().without_autodiff();
-            as_before(
-                Tensor::from_bridge(op::conform(source, &device, twin.dtype())),
-                strategy,
-            )
-        })
+        param.map(|twin| copied(source, twin))
     }
 }
 
@@ -220,6 +206,16 @@ fn as_before<const D: usize, K: Autodiff>(
             .with_gradient_checkpointing_strategy(strategy),
         None => tensor,
     }
+}
+
+/// `source` in the place of `twin`.
+fn copied<const D: usize, K: Basic + Autodiff>(
+    source: BridgeTensor,
+    twin: Tensor<D, K>,
+) -> Tensor<D, K> {
+    let device = twin.device().without_autodiff();
+    let copy = Tensor::from_bridge(op::conform(source, &device, twin.dtype()));
+    as_before(copy, twin.gradient_checkpointing_strategy())
 }
 
 /// The next value of a twin that has the value `twin`.
