@@ -145,13 +145,7 @@ impl RunFolder {
     }
 
     fn check_writable(&self) -> Result<(), DigitsError> {
-        let test = self.file(".write-test");
-        let write = || {
-            fs::create_dir_all(&self.path)?;
-            fs::write(&test, "")?;
-            fs::remove_file(&test)
-        };
-        write().map_err(|source| DigitsError::Output {
+        make_writable(&self.path).map_err(|source| DigitsError::Output {
             path: self.path.clone(),
             source,
         })
@@ -185,6 +179,18 @@ impl RunFolder {
         }
         Ok(())
     }
+}
+
+/// Creates the folder if it is not there, and tries to write in it.
+///
+/// # Errors
+///
+/// What the operating system says.
+pub fn make_writable(folder: &Path) -> io::Result<()> {
+    let test = folder.join(".write-test");
+    fs::create_dir_all(folder)?;
+    fs::write(&test, "")?;
+    fs::remove_file(&test)
 }
 
 fn remove(path: &Path) -> Result<(), DigitsError> {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use burn::module::Module;
 use burn::optim::{ModuleOptimizer, OptimizerRecord};
+use burn_ema_digits::folder::make_writable;
 use burn_ema_train::hook::Runner;
 use serde::{Deserialize, Serialize};
 
@@ -64,7 +65,7 @@ impl RunFolder {
                 state.iters
             )));
         }
-        folder.check_writable()?;
+        make_writable(&folder.path).map_err(|error| GanError::output(&folder.path, error))?;
         folder.check_own()?;
         Ok((folder, state))
     }
@@ -160,16 +161,6 @@ impl RunFolder {
             path: self.path.clone(),
             problem,
         }
-    }
-
-    fn check_writable(&self) -> Result<(), GanError> {
-        let test = self.file(".write-test");
-        let write = || {
-            fs::create_dir_all(&self.path)?;
-            fs::write(&test, "")?;
-            fs::remove_file(&test)
-        };
-        write().map_err(|error| GanError::output(&self.path, error))
     }
 
     /// What is not ours is not to be mixed with ours.
