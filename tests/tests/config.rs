@@ -76,7 +76,7 @@ fn rules_are_checked_where_they_are_used() {
         warmup(0.0, 0.9999),
         warmup(1.0, 1.1),
     ] {
-        let config = EmaConfig::new().with_decay(decay);
+        let config = EmaConfig::new().with_decay(decay.clone());
         let refused = config.try_init(&Weights::new(&[1.0], &device()));
         assert!(
             matches!(refused, Err(EmaError::InvalidDecay { .. })),
@@ -117,7 +117,7 @@ fn every_rule_survives_json() {
         Decay::half_life(1000.0),
         Decay::power_warmup(2.0 / 3.0),
     ] {
-        let config = EmaConfig::new().with_decay(decay);
+        let config = EmaConfig::new().with_decay(decay.clone());
         let loaded = EmaConfig::load_binary(config_to_json(&config).as_bytes()).unwrap();
         assert_eq!(loaded.decay, decay);
     }

@@ -189,7 +189,7 @@ fn average_is_the_recursion_over_the_weights_after_each_step() {
         let device = device();
         let net = Net::new(0.3, &device);
         let mut recursion = Recursion::new(&values(&net));
-        let config = EmaConfig::new().with_decay(decay);
+        let config = EmaConfig::new().with_decay(decay.clone());
         let mut learner = learner(EmaLearner::new(net, config));
         for (n, batch) in (0..).zip(batches(0..40, 4, &device)) {
             drive(&mut learner, &[batch]);

@@ -1,37 +1,37 @@
-//! The average as the learner shares it.
+//! The averages as the learner shares them.
 //!
 //! Burn's learner clones its model before each optimizer step and keeps the clone until the step is
 //! over, so what is in the model by value can never change in place. And it forks the model to each
 //! worker, at every step, without ever training those forks. Hence three layers:
 //!
 //! - clones of a wrapper share one [`Handle`]: they are the same training run;
-//! - a fork starts a run of its own, whose average is shared with the run that it came from until
-//!   one of the two changes it;
-//! - the average itself.
+//! - a fork starts a run of its own, whose averages are shared with the run that it came from until
+//!   one of the two changes them;
+//! - the averages themselves.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use burn::module::Module;
 use burn::tensor::Device;
-use burn_ema::{EmaConfig, EmaError, EmaModel};
+use burn_ema::{EmaError, EmaSet, EmaSetConfig};
 
-/// An average that is made when it is first needed.
+/// Averages that are made when they are first needed.
 ///
-/// Making it initializes lazy parameters, in the order of the module's fields. A training step does
+/// Making them initializes lazy parameters, in the order of the module's fields. A training step does
 /// so in the order of the forward pass, and would draw other random numbers than without an average
 /// if it came second.
 #[derive(Clone, Debug)]
-enum Average<M: Module> {
+enum Averages<M: Module> {
     Planned {
-        config: EmaConfig,
+        config: EmaSetConfig,
         device: Option<Device>,
     },
-    Running(EmaModel<M>),
+    Running(EmaSet<M>),
 }
 
-impl<M: Module> Average<M> {
-    fn start(&mut self, source: &M) -> Result<&mut EmaModel<M>, EmaError> {
+impl<M: Module> Averages<M> {
+    fn start(&mut self, source: &M) -> Result<&mut EmaSet<M>, EmaError> {
         if let Self::Planned { config, device } = self {
             *self = Self::Running(match device {
                 Some(device) => config.try_init_on(source, device)?,
@@ -39,15 +39,15 @@ impl<M: Module> Average<M> {
             });
         }
         match self {
-            Self::Running(average) => Ok(average),
+            Self::Running(averages) => Ok(averages),
             Self::Planned { .. } => unreachable!("it was started just now"),
         }
     }
 }
 
-type Shared<M> = Arc<Mutex<Average<M>>>;
+type Shared<M> = Arc<Mutex<Averages<M>>>;
 
-/// A share in the average of one training run. Clones belong to the same run.
+/// A share in the averages of one training run. Clones belong to the same run.
 pub(crate) struct Handle<M: Module> {
     run: Arc<Mutex<Shared<M>>>,
 }
@@ -67,22 +67,22 @@ impl<M: Module> fmt::Debug for Handle<M> {
 }
 
 impl<M: Module> Handle<M> {
-    pub(crate) fn planned(config: EmaConfig, device: Option<Device>) -> Self {
-        Self::of(Average::Planned { config, device })
+    pub(crate) fn planned(config: EmaSetConfig, device: Option<Device>) -> Self {
+        Self::of(Averages::Planned { config, device })
     }
 
-    pub(crate) fn running(average: EmaModel<M>) -> Self {
-        Self::of(Average::Running(average))
+    pub(crate) fn running(averages: EmaSet<M>) -> Self {
+        Self::of(Averages::Running(averages))
     }
 
-    fn of(average: Average<M>) -> Self {
-        let shared = Arc::new(Mutex::new(average));
+    fn of(averages: Averages<M>) -> Self {
+        let shared = Arc::new(Mutex::new(averages));
         Self {
             run: Arc::new(Mutex::new(shared)),
         }
     }
 
-    /// A run of its own, that starts with the average of this one.
+    /// A run of its own, that starts with the averages of this one.
     pub(crate) fn fork(&self) -> Self {
         let shared = lock(&self.run).clone();
         Self {
@@ -90,59 +90,54 @@ impl<M: Module> Handle<M> {
         }
     }
 
-    /// Changes the average of this run, and of no other. Made from `source` if there is none yet.
+    /// Changes the averages of this run, and of no other. Made from `source` if there are none yet.
     pub(crate) fn change<T>(
         &self,
         source: &M,
-        change: impl FnOnce(&mut EmaModel<M>) -> Result<T, EmaError>,
+        change: impl FnOnce(&mut EmaSet<M>) -> Result<T, EmaError>,
     ) -> Result<T, EmaError> {
         let mut run = lock(&self.run);
         if Arc::get_mut(&mut run).is_none() {
             let own = lock(&run).clone();
             *run = Arc::new(Mutex::new(own));
         }
-        let mut average = lock(&run);
-        change(average.start(source)?)
+        let mut averages = lock(&run);
+        change(averages.start(source)?)
     }
 
-    /// Makes the average from `source` if there is none yet.
-    pub(crate) fn start(&self, source: &M) -> Result<(), EmaError> {
-        self.change(source, |_| Ok(()))
-    }
-
-    /// Looks at the average, which is `None` before training has begun.
-    pub(crate) fn peek<T>(&self, look: impl FnOnce(Option<&EmaModel<M>>) -> T) -> T {
+    /// Looks at the averages, which are `None` before training has begun.
+    pub(crate) fn peek<T>(&self, look: impl FnOnce(Option<&EmaSet<M>>) -> T) -> T {
         let run = lock(&self.run);
-        let average = lock(&run);
-        match &*average {
-            Average::Running(average) => look(Some(average)),
-            Average::Planned { .. } => look(None),
+        let averages = lock(&run);
+        match &*averages {
+            Averages::Running(averages) => look(Some(averages)),
+            Averages::Planned { .. } => look(None),
         }
     }
 
-    /// The average as it stands, without a tie to this run.
-    pub(crate) fn snapshot(&self, source: &M) -> Result<EmaModel<M>, EmaError> {
+    /// The averages as they stand, without a tie to this run.
+    pub(crate) fn snapshot(&self, source: &M) -> Result<EmaSet<M>, EmaError> {
         let planned = lock(&lock(&self.run)).clone();
-        let mut average = planned;
-        average.start(source).cloned()
+        let mut averages = planned;
+        averages.start(source).cloned()
     }
 
-    pub(crate) fn config(&self) -> EmaConfig {
+    pub(crate) fn config(&self) -> EmaSetConfig {
         let run = lock(&self.run);
-        let average = lock(&run);
-        match &*average {
-            Average::Running(average) => average.config().clone(),
-            Average::Planned { config, .. } => config.clone(),
+        let averages = lock(&run);
+        match &*averages {
+            Averages::Running(averages) => averages.config(),
+            Averages::Planned { config, .. } => config.clone(),
         }
     }
 
-    /// A run with the same plan and no average yet.
+    /// A run with the same plan and no averages yet.
     pub(crate) fn restarted(&self) -> Self {
         let run = lock(&self.run);
-        let average = lock(&run);
-        match &*average {
-            Average::Running(average) => Self::planned(average.config().clone(), average.device()),
-            Average::Planned { config, device } => Self::planned(config.clone(), device.clone()),
+        let averages = lock(&run);
+        match &*averages {
+            Averages::Running(averages) => Self::planned(averages.config(), averages.device()),
+            Averages::Planned { config, device } => Self::planned(config.clone(), device.clone()),
         }
     }
 }

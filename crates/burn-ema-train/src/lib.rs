@@ -44,6 +44,9 @@
 //! |---|---|
 //! | validate on the averaged or the online weights | [`EmaLearner::with_validation`], [`Validation`] |
 //! | validate on both in one run | [`EmaLearner::side_by_side`], [`Online`] |
+//! | keep several averages, choose one, show all | [`EmaSetConfig`](burn_ema::EmaSetConfig), [`EmaLearner::with_chosen`], [`EmaLearner::metric_of`] |
+//! | compute running statistics from data before validation | [`EmaLearner::with_reestimation`] |
+//! | let training go on from the average now and then | [`Switch`](burn_ema::Switch) |
 //! | take the averaged model from the result | [`EmaLearner::into_ema`] |
 //! | watch decay, updates and distance on the dashboard | [`Monitor`] |
 //! | resume a training that had no average | [`PlainRecord`](burn_ema::PlainRecord) |
@@ -55,8 +58,9 @@ pub mod hook;
 mod learner;
 mod monitor;
 mod record;
+mod reestimation;
 mod side_by_side;
 
 pub use learner::{EmaLearner, OneModel, Validation};
 pub use monitor::{Monitor, MonitorMetric};
-pub use side_by_side::{BothModels, Compared, Online, OnlineInput};
+pub use side_by_side::{Averaged, AveragedInput, BothModels, Compared, Online, OnlineInput};

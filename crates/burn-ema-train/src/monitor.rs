@@ -9,10 +9,10 @@ use burn::train::metric::{
     Metric, MetricAttributes, MetricMetadata, MetricName, Numeric, NumericAttributes, NumericEntry,
     SerializedEntry,
 };
-use burn_ema::{EmaError, EmaModel};
+use burn_ema::{EmaError, EmaSet};
 
 /// The average as it was after the last optimizer step, or in the checkpoint that was loaded since, and
-/// metrics that show it.
+/// metrics that show it. Of several averages it shows the first, and [`of`](Self::of) another.
 ///
 /// The dashboard handles a step while training is already at a later one, so what a metric shows can
 /// be a few steps ahead of the loss beside it.
@@ -33,13 +33,16 @@ use burn_ema::{EmaError, EmaModel};
 /// //     .metric_train_numeric(monitor.distance(50));
 /// assert_eq!(monitor.num_updates(), 0);
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Monitor {
-    state: Arc<Mutex<State>>,
+    states: Arc<Mutex<Vec<State>>>,
+    /// Position of the average that is shown.
+    average: usize,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct State {
+    name: String,
     decay: f64,
     updates: u64,
     skipped: u64,
@@ -49,6 +52,39 @@ struct State {
 }
 
 impl Monitor {
+    pub(crate) fn of_averages<'a>(names: impl Iterator<Item = &'a str>) -> Self {
+        let state = |name: &str| State {
+            name: name.to_string(),
+            ..State::default()
+        };
+        Self {
+            states: Arc::new(Mutex::new(names.map(state).collect())),
+            average: 0,
+        }
+    }
+
+    /// What there is to show of the average called `name`, in metrics called `EMA decay (name)` and so on.
+    ///
+    /// # Errors
+    ///
+    /// If there is none.
+    pub fn of(&self, name: &str) -> Result<Self, EmaError> {
+        Ok(Self {
+            average: self.find(name)?,
+            ..self.clone()
+        })
+    }
+
+    /// The position of the average called `name`.
+    pub(crate) fn find(&self, name: &str) -> Result<usize, EmaError> {
+        let states = self.lock();
+        let position = states.iter().position(|state| state.name == name);
+        position.ok_or_else(|| EmaError::UnknownAverage {
+            name: name.to_string(),
+            known: states.iter().map(|state| state.name.clone()).collect(),
+        })
+    }
+
     /// The metric `EMA decay`: the decay of the next average.
     pub fn decay(&self) -> MonitorMetric {
         MonitorMetric::new("EMA decay", 6, self, |state| Some(state.decay))
@@ -74,50 +110,52 @@ impl Monitor {
     /// If `interval` is 0.
     pub fn distance(&self, interval: u64) -> MonitorMetric {
         assert!(interval > 0, "an interval of 0 steps");
-        self.lock().distance_interval = Some(interval);
+        self.lock()[self.average].distance_interval = Some(interval);
         MonitorMetric::new("EMA distance", 6, self, |state| state.distance)
     }
 
     /// The decay of the next average; 0 before training has begun.
     pub fn current_decay(&self) -> f64 {
-        self.lock().decay
+        self.lock()[self.average].decay
     }
 
     /// The number of averages so far.
     pub fn num_updates(&self) -> u64 {
-        self.lock().updates
+        self.lock()[self.average].updates
     }
 
     /// The last [distance](Self::distance) that was measured.
     pub fn last_distance(&self) -> Option<f64> {
-        self.lock().distance
+        self.lock()[self.average].distance
     }
 
-    /// Shows the counters of `average`.
-    pub(crate) fn show<M: Module>(&self, average: &EmaModel<M>) {
-        let mut state = self.lock();
-        state.decay = average.current_decay();
-        state.updates = average.num_updates();
-        state.skipped = average.num_skipped();
+    /// Shows the counters of `averages`.
+    pub(crate) fn show<M: Module>(&self, averages: &EmaSet<M>) {
+        for (state, (_, average)) in self.lock().iter_mut().zip(averages.iter()) {
+            state.decay = average.current_decay();
+            state.updates = average.num_updates();
+            state.skipped = average.num_skipped();
+        }
     }
 
-    /// Shows `average` as it is after an optimizer step that led to `online`.
+    /// Shows `averages` as they are after an optimizer step that led to `online`.
     pub(crate) fn observe<M: Module>(
         &self,
-        average: &EmaModel<M>,
+        averages: &EmaSet<M>,
         online: &M,
     ) -> Result<(), EmaError> {
-        self.show(average);
-        let mut state = self.lock();
-        let due = |interval| average.num_steps().is_multiple_of(interval);
-        if state.distance_interval.is_some_and(due) {
-            state.distance = Some(average.relative_distance(online)?);
+        self.show(averages);
+        for (state, (_, average)) in self.lock().iter_mut().zip(averages.iter()) {
+            let due = |interval| average.num_steps().is_multiple_of(interval);
+            if state.distance_interval.is_some_and(due) {
+                state.distance = Some(average.relative_distance(online)?);
+            }
         }
         Ok(())
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Vec<State>> {
+        self.states.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -138,8 +176,12 @@ impl MonitorMetric {
         monitor: &Monitor,
         read: fn(&State) -> Option<f64>,
     ) -> Self {
+        let name = match monitor.lock()[monitor.average].name.as_str() {
+            "" => name.to_string(),
+            average => format!("{name} ({average})"),
+        };
         Self {
-            name: Arc::new(name.to_string()),
+            name: Arc::new(name),
             precision,
             monitor: monitor.clone(),
             read,
@@ -170,7 +212,7 @@ impl Metric for MonitorMetric {
         _item: &(),
         _metadata: &MetricMetadata,
     ) -> Result<SerializedEntry, TensorReadError> {
-        if let Some(value) = (self.read)(&self.monitor.lock()) {
+        if let Some(value) = (self.read)(&self.monitor.lock()[self.monitor.average]) {
             // The last value counts, not a mean over the epoch.
             self.last.reset();
             self.last.update(value, 1);

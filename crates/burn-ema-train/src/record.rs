@@ -1,24 +1,27 @@
-//! What a checkpoint holds: the online weights, the average, the counters.
+//! What a checkpoint holds: the online weights, the averages, the counters.
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, ParamGroup};
 use burn::store::{ModuleRecord, RecordError};
-use burn_ema::EmaModel;
+use burn_ema::{EmaSet, EmaSetConfig};
 use burn_ema::record::{Plain, Recorded, Traverse};
 
-/// Path of the average in a checkpoint. Unlikely to be the name of a field.
-const AVERAGE: &str = "burn_ema";
+/// Path of the averages in a checkpoint. Unlikely to be the name of a field.
+const AVERAGES: &str = "burn_ema";
 
-/// Both sets of weights as one record. The online weights keep their own paths, so that a plain
+/// All sets of weights as one record. The online weights keep their own paths, so that a plain
 /// model finds them.
 #[derive(Clone, Debug)]
 pub(crate) struct Checkpoint<M: Module> {
     pub(crate) online: M,
-    pub(crate) average: EmaModel<M>,
+    pub(crate) averages: EmaSet<M>,
 }
 
-/// Whether a record is one of a [`Checkpoint`].
-pub(crate) fn holds_average(record: &ModuleRecord) -> bool {
-    burn_ema::record::holds_average(record, AVERAGE)
+/// Whether a record is one of a [`Checkpoint`] with these averages.
+pub(crate) fn holds_averages(
+    record: &ModuleRecord,
+    averages: &EmaSetConfig,
+) -> Result<bool, RecordError> {
+    Ok(averages.is_in(record, AVERAGES)?)
 }
 
 impl<M: Module> Checkpoint<M> {
@@ -38,17 +41,17 @@ impl<M: Module> Checkpoint<M> {
 impl<M: Module> Traverse for Checkpoint<M> {
     fn visit<V: ModuleVisitor>(&self, visitor: &mut V) {
         self.online.visit(visitor);
-        visitor.enter_module(AVERAGE, "Struct:EmaModel");
-        Traverse::visit(&self.average, visitor);
-        visitor.exit_module(AVERAGE, "Struct:EmaModel");
+        visitor.enter_module(AVERAGES, "Struct:EmaSet");
+        Traverse::visit(&self.averages, visitor);
+        visitor.exit_module(AVERAGES, "Struct:EmaSet");
     }
 
     fn map<Mapper: ModuleMapper>(self, mapper: &mut Mapper) -> Self {
-        // Making the average has initialized the parameters.
+        // Making the averages has initialized the parameters.
         let Plain(online) = Traverse::map(Plain(self.online), mapper);
-        mapper.enter_module(AVERAGE, "Struct:EmaModel");
-        let average = Traverse::map(self.average, mapper);
-        mapper.exit_module(AVERAGE, "Struct:EmaModel");
-        Self { online, average }
+        mapper.enter_module(AVERAGES, "Struct:EmaSet");
+        let averages = Traverse::map(self.averages, mapper);
+        mapper.exit_module(AVERAGES, "Struct:EmaSet");
+        Self { online, averages }
     }
 }

@@ -5,7 +5,7 @@ use burn::module::Module;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use crate::{Decay, EmaError, EmaModel, Policy, Rule, Schedule};
+use crate::{Decay, EmaError, EmaModel, Policy, Rule, Schedule, Switch};
 
 /// Configuration of an [`EmaModel`].
 ///
@@ -25,29 +25,43 @@ use crate::{Decay, EmaError, EmaModel, Policy, Rule, Schedule};
 /// let loaded = EmaConfig::load_binary(json.as_bytes()).unwrap();
 /// assert_eq!(loaded.decay, config.decay);
 /// ```
-#[derive(Config, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct EmaConfig {
     /// How much of the old average an update keeps. Default: 0.999 at every update.
-    #[config(default = "Decay::constant(0.999)")]
     pub decay: Decay,
     /// Number of optimizer steps during which the average stays a copy of the source. Default: 0.
-    #[config(default = 0)]
     pub start: u64,
     /// Number of optimizer steps from one average to the next, at least 1. Default: 1.
-    #[config(default = 1)]
     pub interval: u64,
     /// Which values are averaged, copied or left alone.
-    #[config(default = "Policy::new()")]
     pub policy: Policy,
     /// The dtype in which the average is kept. Default: at least 32 bits.
-    #[config(default = "ShadowDType::Wide")]
     pub shadow_dtype: ShadowDType,
     /// What happens when the source holds NaN or infinity. Default: propagate.
-    #[config(default = "NonFinite::Propagate")]
     pub non_finite: NonFinite,
     /// What happens when a record without an average is loaded. Default: an error.
-    #[config(default = "PlainRecord::Refuse")]
     pub plain_record: PlainRecord,
+    /// When the average is written back into the model that is trained. Default: never.
+    pub switch: Option<Switch>,
+}
+
+/// A file need not name every field: what it leaves out has its default.
+impl Config for EmaConfig {}
+
+impl Default for EmaConfig {
+    fn default() -> Self {
+        Self {
+            decay: Decay::constant(0.999),
+            start: 0,
+            interval: 1,
+            policy: Policy::new(),
+            shadow_dtype: ShadowDType::Wide,
+            non_finite: NonFinite::Propagate,
+            plain_record: PlainRecord::Refuse,
+            switch: None,
+        }
+    }
 }
 
 /// The dtype in which float values of the average are kept.
@@ -84,6 +98,59 @@ pub enum PlainRecord {
 }
 
 impl EmaConfig {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the [decay rule](Self::decay).
+    pub fn with_decay(mut self, decay: Decay) -> Self {
+        self.decay = decay;
+        self
+    }
+
+    /// Sets the number of steps that [only copy](Self::start).
+    pub fn with_start(mut self, start: u64) -> Self {
+        self.start = start;
+        self
+    }
+
+    /// Sets the number of steps from [one average to the next](Self::interval).
+    pub fn with_interval(mut self, interval: u64) -> Self {
+        self.interval = interval;
+        self
+    }
+
+    /// Sets [what is averaged](Self::policy).
+    pub fn with_policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// Sets the [dtype of the average](Self::shadow_dtype).
+    pub fn with_shadow_dtype(mut self, dtype: ShadowDType) -> Self {
+        self.shadow_dtype = dtype;
+        self
+    }
+
+    /// Sets what happens at [NaN and infinity](Self::non_finite).
+    pub fn with_non_finite(mut self, non_finite: NonFinite) -> Self {
+        self.non_finite = non_finite;
+        self
+    }
+
+    /// Sets what happens to [records without an average](Self::plain_record).
+    pub fn with_plain_record(mut self, plain_record: PlainRecord) -> Self {
+        self.plain_record = plain_record;
+        self
+    }
+
+    /// Writes the average [back into the model](Self::switch) now and then.
+    pub fn with_switch(mut self, switch: Switch) -> Self {
+        self.switch = Some(switch);
+        self
+    }
+
     /// Makes an average that starts as a copy of `source`, on the devices that `source` is on.
     ///
     /// The average shares the source's memory until one of them changes; only what is of half precision
@@ -135,7 +202,8 @@ impl EmaConfig {
             });
         }
         self.decay.validate()?;
-        self.policy.validate()
+        self.policy.validate()?;
+        self.switch.map_or(Ok(()), |switch| switch.validate())
     }
 
     pub(crate) fn schedule(&self) -> Schedule {

@@ -100,6 +100,39 @@ pub enum EmaError {
         path: String,
     },
 
+    /// There is no average of that name.
+    #[error("there is no average `{name}`: there are {known:?}")]
+    UnknownAverage {
+        /// The name.
+        name: String,
+        /// The names that there are.
+        known: Vec<String>,
+    },
+
+    /// A record holds some averages of a set and not others.
+    #[error(
+        "the record has no average `{name}`: load it with a configuration of the averages that it was \
+         saved with, and make the new one from the loaded model"
+    )]
+    AverageMissing {
+        /// The first that it lacks.
+        name: String,
+    },
+
+    /// Statistics were to be computed from no data.
+    #[error("there are no batches to compute running statistics from")]
+    NoBatches,
+
+    /// A forward pass did not move the running statistics of any layer.
+    #[error(
+        "no batch has moved running statistics such as `{path}`: put the batches on an autodiff device \
+         (`device.autodiff()`), as in training, and run the model on them in `forward`"
+    )]
+    StatisticsUnmoved {
+        /// Module path of the first statistic.
+        path: String,
+    },
+
     /// The record is that of a plain model: it has weights but no average.
     #[error(
         "the record holds a plain model and no average. Load it into the model and make a new \

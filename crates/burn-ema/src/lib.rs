@@ -32,20 +32,29 @@
 //! `cuda`, `rocm`, `cpu`) enables Burn's backend of that name. None is needed: an average runs on
 //! whatever device its source is on.
 
+mod assign;
+mod autodiff;
 mod config;
 mod error;
+mod evaluate;
 mod ids;
 mod lazy_read;
 mod model;
 mod module;
 mod op;
+pub mod peers;
 mod policy;
+mod profile;
 pub mod record;
 mod reduce;
+mod reestimate;
 mod rule;
 mod schedule;
 mod scope;
+mod set;
 mod shadow;
+mod stored;
+mod switch;
 mod traverse;
 pub mod twin;
 
@@ -53,6 +62,15 @@ pub use config::{EmaConfig, NonFinite, PlainRecord, ShadowDType};
 pub use error::EmaError;
 pub use model::{EmaModel, Update};
 pub use policy::{Action, Class, Override, Policy};
-pub use rule::{Constant, Decay, HalfLife, Moment, PowerWarmup, Rule, Weight};
+pub use profile::Profile;
+pub use reestimate::reestimate;
+pub use rule::{
+    Annealing, Clock, Constant, CopyFirst, Custom, Debiased, Decay, EqualWeights,
+    ExponentialWarmup, HalfLife, ImageRampUp, LinearWarmup, Moment, PerStep, PowerFunction,
+    PowerWarmup, Rule, TfRamp, Ticks, Weight, gamma_of_sigma_rel, sigma_rel_of_gamma,
+};
 pub use schedule::{Phase, Schedule};
 pub use scope::Swapped;
+pub use set::{EmaSet, EmaSetConfig, NamedConfig};
+pub use stored::Stored;
+pub use switch::Switch;

@@ -1,13 +1,14 @@
 //! The average of a model's weights.
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
 
 use burn::module::Module;
 use burn::tensor::Device;
+use burn::tensor::kind::BridgeTensor;
 
 use crate::policy::Class;
-use crate::scope::Swapped;
-use crate::shadow::{Shadow, Source};
+use crate::shadow::{Shadow, Slot, Source};
 use crate::{
     Action, EmaConfig, EmaError, Moment, NonFinite, Phase, PlainRecord, Policy, Rule, reduce,
 };
@@ -71,17 +72,20 @@ pub struct EmaModel<M: Module> {
     config: EmaConfig,
     /// The model that [`model`](Self::model) gave out since the last change. Dropped before a
     /// change, so that the change can happen in place.
-    handed_out: OnceCell<M>,
+    pub(crate) handed_out: OnceCell<M>,
+    /// The same as [`training_model`](Self::training_model) gave it out.
+    pub(crate) in_training: OnceCell<M>,
 }
 
 impl<M: Module> Clone for EmaModel<M> {
     fn clone(&self) -> Self {
         Self {
-            shadow: self.shadow.clone(),
+            shadow: self.settled().into_owned(),
             counters: self.counters,
             config: self.config.clone(),
             // A clone of a model shares BatchNorm's running statistics with it.
             handed_out: OnceCell::new(),
+            in_training: OnceCell::new(),
         }
     }
 }
@@ -125,6 +129,7 @@ impl<M: Module> EmaModel<M> {
             counters: Counters::default(),
             config: config.clone(),
             handed_out: OnceCell::new(),
+            in_training: OnceCell::new(),
         })
     }
 
@@ -137,31 +142,64 @@ impl<M: Module> EmaModel<M> {
     /// If `source` is not of the structure that the average was made from, or holds NaN or infinity
     /// and [`NonFinite::Error`] is set. Neither values nor counters have changed then.
     pub fn update(&mut self, source: &M) -> Result<Update, EmaError> {
-        let step = self.counters.steps + 1;
-        let phase = self.config.schedule().phase(step);
-        if phase == Phase::Wait {
-            self.counters.steps = step;
-            return Ok(Update::Waiting);
+        if self.phase() == Phase::Wait {
+            return Ok(self.apply(Due::Nothing, &[]));
         }
-
         let sources = self.shadow.collect(source)?;
-        let actions: Vec<Action> = self.actions(&sources).collect();
-        if !self.is_acceptable(&sources, &actions)? {
-            self.counters.steps = step;
-            self.counters.skipped += 1;
-            return Ok(Update::Skipped);
-        }
+        let due = self.decide(&sources, &mut FiniteChecks::default())?;
+        Ok(self.apply(due, &sources))
+    }
 
-        self.handed_out.take();
-        self.counters.steps = step;
-        if phase == Phase::Copy {
-            self.copy(sources, &actions);
-            return Ok(Update::Copied);
+    /// What the next step means for the average.
+    pub(crate) fn phase(&self) -> Phase {
+        self.config.schedule().phase(self.counters.steps + 1)
+    }
+
+    /// What the next step does, given the values of the source. Everything that can be wrong is found here.
+    pub(crate) fn decide(
+        &self,
+        sources: &[Source],
+        finite: &mut FiniteChecks,
+    ) -> Result<Due, EmaError> {
+        let phase = self.phase();
+        if phase == Phase::Wait {
+            return Ok(Due::Nothing);
         }
-        let decay = self.current_decay();
-        self.average(sources, &actions, 1.0 - decay);
-        self.counters.updates += 1;
-        Ok(Update::Averaged { decay })
+        let decay = match phase {
+            Phase::Average => self.config.decay.try_decay(self.moment())?,
+            Phase::Copy | Phase::Wait => 0.0,
+        };
+        let actions: Vec<Action> = self.actions(sources).collect();
+        if !self.is_acceptable(sources, &actions, finite)? {
+            return Ok(Due::Skip);
+        }
+        Ok(match phase {
+            Phase::Copy => Due::Copy { actions },
+            Phase::Average | Phase::Wait => Due::Average { actions, decay },
+        })
+    }
+
+    /// Does it, and counts the step.
+    pub(crate) fn apply(&mut self, due: Due, sources: &[Source]) -> Update {
+        self.counters.steps += 1;
+        match due {
+            Due::Nothing => Update::Waiting,
+            Due::Skip => {
+                self.counters.skipped += 1;
+                Update::Skipped
+            }
+            Due::Copy { actions } => {
+                self.release();
+                self.copy(sources, &actions);
+                Update::Copied
+            }
+            Due::Average { actions, decay } => {
+                self.release();
+                self.average(sources, &actions, 1.0 - decay);
+                self.counters.updates += 1;
+                Update::Averaged { decay }
+            }
+        }
     }
 
     /// Makes the average a copy of `source`, whatever the [`Policy`] says. Counters stay.
@@ -171,57 +209,10 @@ impl<M: Module> EmaModel<M> {
     /// If `source` is not of the structure that the average was made from. Nothing has changed then.
     pub fn copy_from(&mut self, source: &M) -> Result<(), EmaError> {
         let sources = self.shadow.collect(source)?;
-        self.handed_out.take();
+        self.release();
         let everything = vec![Action::Copy; sources.len()];
-        self.copy(sources, &everything);
+        self.copy(&sources, &everything);
         Ok(())
-    }
-
-    /// The averaged model in validation state: no autodiff, dropout off, BatchNorm on its running
-    /// statistics, dtypes of the source, so that it runs wherever the source does.
-    ///
-    /// This is free after the first call since the last update, and copies no tensor (half-precision
-    /// ones are rounded from the average, and so made anew). Later updates never change it or a clone
-    /// of it; while a clone is alive they copy what it holds instead of working in place. As ever in
-    /// Burn a clone shares BatchNorm's running statistics; for a model to train or to load into, take
-    /// `ema.clone().into_model()`.
-    pub fn model(&self) -> &M {
-        self.handed_out.get_or_init(|| self.shadow.model())
-    }
-
-    /// The averaged model, as [`model`](Self::model), without the average. It shares no state with any
-    /// other model.
-    pub fn into_model(self) -> M {
-        self.shadow.model()
-    }
-
-    /// The averaged model in the dtypes of the average: f32 where the source is f16 or bf16.
-    pub fn full_precision_model(&self) -> M {
-        self.shadow.full_precision_model()
-    }
-
-    /// Puts the averaged weights into `model` until the returned guard is dropped.
-    ///
-    /// For code that needs the averaged weights in a place of its own; elsewhere [`model`](Self::model)
-    /// is simpler. The guard gives back what was there, also when the code in between panics or
-    /// returns early. What it derefs to is in validation state, and changes to it are lost.
-    ///
-    /// # Example
-    ///
-    /// ```
-    /// use burn::nn::LinearConfig;
-    /// use burn::tensor::{Device, Tensor};
-    /// use burn_ema::EmaConfig;
-    ///
-    /// let mut model = LinearConfig::new(2, 1).init(&Device::default());
-    /// let ema = EmaConfig::new().init(&model);
-    /// let output = {
-    ///     let averaged = ema.swap_into(&mut model);
-    ///     averaged.forward(Tensor::<2>::ones([1, 2], &Device::default()))
-    /// }; // `model` has its own weights again
-    /// ```
-    pub fn swap_into<'a>(&self, model: &'a mut M) -> Swapped<'a, M> {
-        Swapped::new(model, self.shadow.model())
     }
 
     /// Number of averages taken. Copies before the start do not count.
@@ -241,10 +232,7 @@ impl<M: Module> EmaModel<M> {
 
     /// The decay that the next average will use.
     pub fn current_decay(&self) -> f64 {
-        self.config.decay.decay(Moment {
-            updates: self.counters.updates,
-            interval: self.config.interval,
-        })
+        self.config.decay.decay(self.moment())
     }
 
     /// The configuration that the average was made with.
@@ -255,7 +243,7 @@ impl<M: Module> EmaModel<M> {
     /// Moves the average to `device` and keeps it there, wherever its source is, as
     /// [`EmaConfig::try_init_on`] does from the start.
     pub fn with_device(mut self, device: &Device) -> Self {
-        self.handed_out.take();
+        self.release();
         self.shadow.pin(device);
         self
     }
@@ -292,7 +280,7 @@ impl<M: Module> EmaModel<M> {
 
     /// Replaces the whole state.
     pub(crate) fn replace(&mut self, model: M, counters: Counters) -> Result<(), EmaError> {
-        self.handed_out.take();
+        self.release();
         self.shadow.replace(model, &self.config.policy)?;
         self.counters = counters;
         Ok(())
@@ -300,20 +288,76 @@ impl<M: Module> EmaModel<M> {
 
     /// Moves the average to `device`. A device that it was pinned to is forgotten for this one.
     pub(crate) fn move_to(&mut self, device: &Device) {
-        self.handed_out.take();
+        self.release();
         self.shadow.move_to(device);
     }
 
-    fn actions<'a>(&'a self, sources: &'a [Source]) -> impl Iterator<Item = Action> + 'a {
+    fn moment(&self) -> Moment {
+        Moment {
+            updates: self.counters.updates,
+            interval: self.config.interval,
+        }
+    }
+
+    pub(crate) fn actions<'a>(
+        &'a self,
+        sources: &'a [Source],
+    ) -> impl Iterator<Item = Action> + 'a {
         let slots = self.shadow.slots().iter();
-        let action = |source: &Source, exception| self.policy().action(source.class, exception);
-        slots
-            .zip(sources)
-            .map(move |(slot, source)| action(source, slot.exception))
+        slots.zip(sources).map(|(slot, source)| {
+            self.policy()
+                .action(source.class, slot.is_buffer, slot.exception)
+        })
+    }
+
+    /// Lets go of the models that were handed out, so that a change can happen in place.
+    pub(crate) fn release(&mut self) {
+        let own = self.own_statistics();
+        self.handed_out.take();
+        self.in_training.take();
+        for (slot, value) in own {
+            self.shadow.copy(slot, &value);
+        }
+    }
+
+    /// The values, with what forward passes of the [training model](Self::training_model) have done since the
+    /// last change to running statistics that follow nothing else.
+    pub(crate) fn settled(&self) -> Cow<'_, Shadow<M>> {
+        let mut shadow = Cow::Borrowed(&self.shadow);
+        for (slot, value) in self.own_statistics() {
+            shadow.to_mut().copy(slot, &value);
+        }
+        shadow
+    }
+
+    fn own_statistics(&self) -> Vec<(usize, BridgeTensor)> {
+        let Some(model) = self.in_training.get() else {
+            return Vec::new();
+        };
+        let is_own = |slot: &Slot| {
+            let policy = self.policy();
+            slot.is_buffer
+                && policy.action(Class::NonTrainable, true, slot.exception) == Action::Ignore
+        };
+        let slots = self.shadow.slots();
+        if !slots.iter().any(is_own) {
+            return Vec::new();
+        }
+        let values = self.shadow.collect(model);
+        let values = values.expect("a model that was handed out has the structure of the average");
+        let own = values.into_iter().enumerate().zip(slots);
+        own.filter(|(_, slot)| is_own(slot))
+            .map(|((index, source), _)| (index, source.value))
+            .collect()
     }
 
     /// Whether the values that would be averaged are finite, as far as anybody wants to know.
-    fn is_acceptable(&self, sources: &[Source], actions: &[Action]) -> Result<bool, EmaError> {
+    fn is_acceptable(
+        &self,
+        sources: &[Source],
+        actions: &[Action],
+        finite: &mut FiniteChecks,
+    ) -> Result<bool, EmaError> {
         if self.config.non_finite == NonFinite::Propagate {
             return Ok(true);
         }
@@ -326,7 +370,9 @@ impl<M: Module> EmaModel<M> {
             })
             .map(|((slot, source), _)| (slot, &source.value))
         };
-        if reduce::all_finite(averaged().map(|(_, value)| value)) {
+        if finite.all(actions, || {
+            reduce::all_finite(averaged().map(|(_, value)| value))
+        }) {
             return Ok(true);
         }
         if self.config.non_finite == NonFinite::Skip {
@@ -338,22 +384,51 @@ impl<M: Module> EmaModel<M> {
         })
     }
 
-    fn copy(&mut self, sources: Vec<Source>, actions: &[Action]) {
-        for (slot, (source, action)) in sources.into_iter().zip(actions).enumerate() {
+    fn copy(&mut self, sources: &[Source], actions: &[Action]) {
+        for (slot, (source, action)) in sources.iter().zip(actions).enumerate() {
             match action {
-                Action::Average | Action::Copy => self.shadow.copy(slot, source.value),
+                Action::Average | Action::Copy | Action::Reestimate => {
+                    self.shadow.copy(slot, &source.value);
+                }
                 Action::Ignore => {}
             }
         }
     }
 
-    fn average(&mut self, sources: Vec<Source>, actions: &[Action], weight: f64) {
-        for (slot, (source, action)) in sources.into_iter().zip(actions).enumerate() {
+    fn average(&mut self, sources: &[Source], actions: &[Action], weight: f64) {
+        for (slot, (source, action)) in sources.iter().zip(actions).enumerate() {
             match action {
-                Action::Average => self.shadow.average(slot, source.value, weight),
-                Action::Copy => self.shadow.copy(slot, source.value),
+                Action::Average => self.shadow.average(slot, &source.value, weight),
+                Action::Copy | Action::Reestimate => self.shadow.copy(slot, &source.value),
                 Action::Ignore => {}
             }
         }
+    }
+}
+
+/// What an optimizer step is going to do to an average.
+#[derive(Debug)]
+pub(crate) enum Due {
+    Nothing,
+    Skip,
+    Copy { actions: Vec<Action> },
+    Average { actions: Vec<Action>, decay: f64 },
+}
+
+/// Whether sources are finite where they would be averaged, as far as somebody has already looked: averages of
+/// one source that average the same values look once.
+#[derive(Debug, Default)]
+pub(crate) struct FiniteChecks {
+    known: Vec<(Vec<Action>, bool)>,
+}
+
+impl FiniteChecks {
+    fn all(&mut self, actions: &[Action], look: impl FnOnce() -> bool) -> bool {
+        if let Some((_, finite)) = self.known.iter().find(|(known, _)| known == actions) {
+            return *finite;
+        }
+        let finite = look();
+        self.known.push((actions.to_vec(), finite));
+        finite
     }
 }

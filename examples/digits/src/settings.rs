@@ -70,7 +70,7 @@ fn half_life(text: &str) -> Result<f64, String> {
 }
 
 /// The settings of a run, kept in its folder as `run.json`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     /// Number of passes over the training data.
     pub epochs: usize,
@@ -128,7 +128,7 @@ impl Settings {
     pub fn ema(&self) -> EmaConfig {
         EmaConfig::new()
             .with_policy(Policy::new().with_non_trainable(Action::Average))
-            .with_decay(self.decay)
+            .with_decay(self.decay.clone())
             .with_start(self.start)
             .with_interval(self.interval)
             .with_non_finite(NonFinite::Skip)

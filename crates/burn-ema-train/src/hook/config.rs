@@ -4,12 +4,16 @@ use std::collections::BTreeMap;
 
 use burn::config::Config;
 use burn_ema::twin::{self, Pair};
+use burn_ema::{Decay, Rule};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::HookError;
 
 /// Suffix of the name of an averaged twin.
 const SUFFIX: &str = "_ema";
+
+/// The interpolation that is built in.
+pub(super) const LERP: &str = "lerp";
 
 /// Configuration of an [`EmaHook`](super::EmaHook), with the parameters and defaults of mmagic's
 /// `ExponentialMovingAverageHook`.
@@ -38,6 +42,9 @@ pub struct EmaHookConfig {
     /// Arguments of the interpolation.
     #[serde(default, deserialize_with = "null_is_default")]
     pub interp_cfg: InterpConfig,
+    /// A decay rule in place of the momentum of what is trained, which mmagic has not. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decay: Option<Decay>,
     /// Number of iterations from one average to the next. Zero or less: never. Default: -1.
     #[serde(default = "never")]
     pub interval: i64,
@@ -84,7 +91,7 @@ pub enum Counting {
 }
 
 fn lerp() -> String {
-    "lerp".into()
+    LERP.into()
 }
 
 fn never() -> i64 {
@@ -110,6 +117,7 @@ impl EmaHookConfig {
             module_keys: module_keys.into(),
             interp_mode: lerp(),
             interp_cfg: InterpConfig::default(),
+            decay: None,
             interval: never(),
             start_iter: 0,
             counting: Counting::default(),
@@ -140,6 +148,12 @@ impl EmaHookConfig {
         self
     }
 
+    /// Averages what is trained by a [decay rule](Self::decay): a warm-up, say, or an average by half-life.
+    pub fn with_decay(mut self, decay: Decay) -> Self {
+        self.decay = Some(decay);
+        self
+    }
+
     /// Sets [`interval`](Self::interval).
     pub fn with_interval(mut self, interval: i64) -> Self {
         self.interval = interval;
@@ -156,6 +170,21 @@ impl EmaHookConfig {
     pub fn with_counting(mut self, counting: Counting) -> Self {
         self.counting = counting;
         self
+    }
+
+    /// Checks the decay rule, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// If it is not valid, there is a momentum beside it, or the interpolation is not `lerp`.
+    pub(super) fn validate_decay(&self) -> Result<(), HookError> {
+        let Some(decay) = &self.decay else {
+            return Ok(());
+        };
+        if self.interp_mode != LERP || self.interp_cfg.momentum != InterpConfig::default().momentum {
+            return Err(HookError::DecayAndMomentum);
+        }
+        decay.validate().map_err(HookError::decay)
     }
 
     /// The path of each twin, with that of its source.

@@ -7,6 +7,7 @@ use burn::tensor::Tensor;
 use burn_ema::Class;
 use burn_ema::twin::{self, Blend, TwinError, Twins};
 
+use super::config::LERP;
 use super::hooks::HookResult;
 use super::{
     Counting, EmaHookConfig, Hook, HookError, InterpConfig, Interpolation, Moment, Runner,
@@ -39,6 +40,9 @@ use super::{
 /// - Integers are copied exactly, whatever their size and `momentum_nontrainable`; mmagic computes them
 ///   as f32, and truncates.
 /// - A weight of 1 is an exact copy, also where arithmetic would lose digits or keep NaN.
+///
+/// Beyond mmagic, a [decay rule](EmaHookConfig::decay) can take the place of the momentum: any of
+/// [`Decay`](burn_ema::Decay), whose averages are those of the hook.
 ///
 /// As in mmagic the twins are *not* made equal to their sources when the run begins: with a
 /// `start_iter` of 0 and a twin with weights of its own, the average starts from those.
@@ -116,7 +120,8 @@ impl<M: Module> EmaHook<M> {
     /// If a key, a momentum or the mode is not valid.
     pub fn new(config: EmaHookConfig) -> Result<Self, HookError> {
         config.pairs()?;
-        if config.interp_mode != "lerp" {
+        config.validate_decay()?;
+        if config.interp_mode != LERP {
             return Err(HookError::UnknownMode {
                 mode: config.interp_mode,
             });
@@ -143,7 +148,8 @@ impl<M: Module> EmaHook<M> {
         interpolation: impl Interpolation + 'static,
     ) -> Result<Self, HookError> {
         config.pairs()?;
-        if config.interp_mode == "lerp" && interpolation.name() != "lerp" {
+        config.validate_decay()?;
+        if config.interp_mode == LERP && interpolation.name() != LERP {
             return Self::new(config);
         }
         let mode = config.interp_mode.clone();
@@ -221,26 +227,40 @@ impl<M: Module> EmaHook<M> {
             apply_pending_statistics(model);
             return Ok(());
         }
-        let updated = if iter < self.config.start_iter {
-            twins.update(model, |_| Blend::Copy)
-        } else {
-            self.average(twins, model, iter)
+        if iter < self.config.start_iter {
+            let copied = twins.update(model, |_| Blend::Copy);
+            return copied.map_err(|problem| self.at_key(problem));
+        }
+        let interval = self.config.interval.unsigned_abs();
+        let at = burn_ema::Moment {
+            updates: (iter + 1 - self.config.start_iter) / interval - 1,
+            interval,
         };
-        updated.map_err(|problem| self.at_key(problem))
+        let mut config = self.config.interp_cfg.clone();
+        if let Some(decay) = &self.config.decay {
+            config.momentum = 1.0 - decay.try_decay(at).map_err(HookError::decay)?;
+        }
+        self.average(twins, model, iter, at.updates, &config)
+            .map_err(|problem| self.at_key(problem))
     }
 
-    fn average(&self, twins: &Twins<M>, model: &mut M, iter: u64) -> Result<(), TwinError> {
-        let config = &self.config.interp_cfg;
+    fn average(
+        &self,
+        twins: &Twins<M>,
+        model: &mut M,
+        iter: u64,
+        updates: u64,
+        config: &InterpConfig,
+    ) -> Result<(), TwinError> {
         let Some(interpolation) = &self.interpolation else {
             return twins.update(model, |class| {
                 Blend::Lerp(weight(config, class == Class::Trainable))
             });
         };
-        let interval = self.config.interval.unsigned_abs();
         let interpolate = |trainable: bool| {
             let at = Moment {
                 iter,
-                updates: (iter + 1 - self.config.start_iter) / interval - 1,
+                updates,
                 trainable,
             };
             move |source, average| interpolation.interpolate(source, average, at, config)

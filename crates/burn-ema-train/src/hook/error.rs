@@ -1,5 +1,6 @@
 //! Why an [`EmaHook`](super::EmaHook) refuses to run.
 
+use burn_ema::EmaError;
 use burn_ema::twin::TwinError;
 
 /// An error of an [`EmaHook`](super::EmaHook). Whenever one is returned, every value of the model is what
@@ -70,6 +71,20 @@ pub enum HookError {
         found: f64,
     },
 
+    /// A decay rule is not valid, or gave something that is no decay.
+    #[error("decay: {problem}")]
+    Decay {
+        /// What is wrong with it.
+        problem: String,
+    },
+
+    /// There is more than one answer to how far twins move.
+    #[error(
+        "decay is there beside a momentum or an interpolation of your own: write one of `decay`, \
+         `momentum` and `interp_mode`"
+    )]
+    DecayAndMomentum,
+
     /// There is no interpolation of that name.
     #[error(
         "interp_mode `{mode}` is unknown: write `lerp`, or hand the hook an interpolation of that name \
@@ -110,4 +125,12 @@ pub enum HookError {
     /// [`before_run`](super::Hook::before_run).
     #[error("the hook was called before the run began: call `before_run` of all hooks first")]
     NotBegun,
+}
+
+impl HookError {
+    pub(super) fn decay(problem: EmaError) -> Self {
+        Self::Decay {
+            problem: problem.to_string(),
+        }
+    }
 }

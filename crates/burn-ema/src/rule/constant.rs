@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Moment, Rule};
+use super::{Checks, Moment, Rule};
 use crate::EmaError;
 
 /// The same decay for every update. Made by [`Decay::constant`](super::Decay::constant).
@@ -18,26 +18,12 @@ impl Rule for Constant {
     }
 
     fn validate(&self) -> Result<(), EmaError> {
-        if (0.5..=1.0).contains(&self.decay) {
-            return Ok(());
-        }
-        let hint = if (0.0..0.5).contains(&self.decay) {
-            format!(
-                ". Decay is the share of the *old* average. If {} is the share of the new value \
-                 (momentum, tau), write Decay::weight({}), which is decay {}",
-                self.decay,
-                self.decay,
-                1.0 - self.decay
-            )
-        } else {
-            String::new()
-        };
-        Err(EmaError::InvalidDecay {
-            rule: "Decay::constant",
-            quantity: "decay",
-            expected: "in [0.5, 1]",
-            found: self.decay,
-            hint,
-        })
+        Checks::of("Decay::constant")
+            .decay("decay", self.decay)
+            .done()
+    }
+
+    fn retained(&self, _from: Moment, updates: u64) -> f64 {
+        self.decay.powf(updates as f64)
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Moment, Rule};
+use super::{Checks, Moment, Rule};
 use crate::EmaError;
 
 /// `decay = 2^(-interval / steps)`: a weight counts half after `steps` optimizer steps. Made by
@@ -23,16 +23,13 @@ impl Rule for HalfLife {
     }
 
     fn validate(&self) -> Result<(), EmaError> {
-        if self.steps.is_finite() && self.steps > 0.0 {
-            return Ok(());
-        }
-        Err(EmaError::InvalidDecay {
-            rule: "Decay::half_life",
-            quantity: "steps",
-            expected: "finite and above 0",
-            found: self.steps,
-            hint: String::new(),
-        })
+        Checks::of("Decay::half_life")
+            .positive("steps", self.steps)
+            .done()
+    }
+
+    fn retained(&self, from: Moment, updates: u64) -> f64 {
+        (-(from.interval as f64) * updates as f64 / self.steps).exp2()
     }
 }
 

@@ -3,167 +3,120 @@
 //! Nothing in here knows of tensors. A new rule is a file with a struct that implements [`Rule`],
 //! and a variant of [`Decay`].
 
+mod annealing;
+mod check;
+mod clock;
 mod constant;
+mod copy_first;
+mod custom;
+mod debiased;
+mod decay;
+mod equal_weights;
+mod exponential_warmup;
 mod half_life;
+mod image_ramp_up;
+mod linear_warmup;
+mod per_step;
+mod power_function;
 mod power_warmup;
+mod tf_ramp;
 mod weight;
 
+pub use annealing::Annealing;
+pub(crate) use check::Checks;
+pub use clock::{Clock, Ticks};
 pub use constant::Constant;
+pub use copy_first::CopyFirst;
+pub use custom::Custom;
+pub use debiased::Debiased;
+pub use decay::Decay;
+pub use equal_weights::EqualWeights;
+pub use exponential_warmup::ExponentialWarmup;
 pub use half_life::HalfLife;
+pub use image_ramp_up::ImageRampUp;
+pub use linear_warmup::LinearWarmup;
+pub use per_step::PerStep;
+pub use power_function::{PowerFunction, gamma_of_sigma_rel, sigma_rel_of_gamma};
 pub use power_warmup::PowerWarmup;
+pub use tf_ramp::TfRamp;
 pub use weight::Weight;
-
-use serde::{Deserialize, Serialize};
 
 use crate::EmaError;
 
 /// Where an average stands when its rule is asked for a decay.
+///
+/// Nothing else goes into a decay, so a run that is resumed from its counters goes on bit for bit, and
+/// what a rule does can be [read from its configuration](crate::Profile).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
-    /// Averages taken before this one: 0 for the first.
+    /// Averages taken before this one: 0 for the first. Copies before the start do not count.
     pub updates: u64,
     /// Optimizer steps from one average to the next, i.e. the interval.
     pub interval: u64,
 }
 
-/// How much of the old average an update keeps.
-pub trait Rule {
-    /// The decay of the average that is due, in `[0, 1]`: the share of the old average that stays.
-    fn decay(&self, at: Moment) -> f64;
-
-    /// Checks the numbers of the rule.
-    ///
-    /// # Errors
-    ///
-    /// [`EmaError::InvalidDecay`], which names the number, its range and what was probably meant.
-    fn validate(&self) -> Result<(), EmaError>;
-}
-
-/// A decay rule that can be stored in a configuration.
-///
-/// **Decay** is the share of the old average that an update keeps:
-/// `ema = decay * ema + (1 - decay) * source`. PyTorch, timm, Keras and most papers count this way.
-/// mmagic, mmengine and optax count the other share and call it momentum or step size; for these
-/// there is [`Decay::weight`].
-///
-/// # Example
-///
-/// ```
-/// use burn_ema::{Decay, Moment, Rule};
-///
-/// let first = Moment { updates: 0, interval: 1 };
-/// assert_eq!(Decay::constant(0.999).decay(first), 0.999);
-/// assert_eq!(Decay::half_life(1000.0).decay(first), 0.5_f64.powf(0.001));
-/// assert_eq!(Decay::power_warmup(2.0 / 3.0).decay(first), 0.0);
-/// assert!(Decay::try_constant(0.001).is_err(), "that is a weight, not a decay");
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub enum Decay {
-    /// See [`Constant`].
-    Constant(Constant),
-    /// See [`HalfLife`].
-    HalfLife(HalfLife),
-    /// See [`PowerWarmup`].
-    PowerWarmup(PowerWarmup),
-    /// See [`Weight`].
-    Weight(Weight),
-}
-
-impl Decay {
-    /// The same decay for every update, in `[0.5, 1]`; 0.99 to 0.9999 is usual.
-    ///
-    /// # Panics
-    ///
-    /// Where [`try_constant`](Self::try_constant) returns an error.
-    pub fn constant(decay: f64) -> Self {
-        or_panic(Self::try_constant(decay))
+impl Moment {
+    /// Optimizer steps from the start of averaging to this average, this one included.
+    pub fn steps(&self) -> u64 {
+        self.updates
+            .saturating_add(1)
+            .saturating_mul(self.interval)
     }
 
-    /// [`constant`](Self::constant), fallible.
-    ///
-    /// # Errors
-    ///
-    /// If `decay` is not in `[0.5, 1]`. Below 0.5 the error says what `decay` would be if the weight
-    /// of the new value was given by mistake; who really wants such a short memory writes
-    /// [`Decay::weight`].
-    pub fn try_constant(decay: f64) -> Result<Self, EmaError> {
-        checked(Self::Constant(Constant { decay }))
-    }
-
-    /// A weight counts half after `steps` optimizer steps, whatever the interval between updates.
-    ///
-    /// # Panics
-    ///
-    /// Where [`try_half_life`](Self::try_half_life) returns an error.
-    pub fn half_life(steps: f64) -> Self {
-        or_panic(Self::try_half_life(steps))
-    }
-
-    /// [`half_life`](Self::half_life), fallible.
-    ///
-    /// # Errors
-    ///
-    /// If `steps` is not finite and positive.
-    pub fn try_half_life(steps: f64) -> Result<Self, EmaError> {
-        checked(Self::HalfLife(HalfLife { steps }))
-    }
-
-    /// `1 - (1 + n)^-power` at the `n`-th update, counted from 0, up to 0.9999.
-    ///
-    /// `inv_gamma` and the bounds can be set on [`PowerWarmup`], which turns into a `Decay`.
-    ///
-    /// # Panics
-    ///
-    /// If `power` is not finite and positive.
-    pub fn power_warmup(power: f64) -> Self {
-        PowerWarmup::new(power).into()
-    }
-
-    /// Every update takes the share `weight` of the new value, in `[0, 1]`: decay `1 - weight`.
-    ///
-    /// mmagic and mmengine call this quantity momentum, optax step size, DQN papers tau.
-    ///
-    /// # Panics
-    ///
-    /// Where [`try_weight`](Self::try_weight) returns an error.
-    pub fn weight(weight: f64) -> Self {
-        or_panic(Self::try_weight(weight))
-    }
-
-    /// [`weight`](Self::weight), fallible.
-    ///
-    /// # Errors
-    ///
-    /// If `weight` is not in `[0, 1]`.
-    pub fn try_weight(weight: f64) -> Result<Self, EmaError> {
-        checked(Self::Weight(Weight { weight }))
-    }
-
-    fn rule(&self) -> &dyn Rule {
-        match self {
-            Self::Constant(rule) => rule,
-            Self::HalfLife(rule) => rule,
-            Self::PowerWarmup(rule) => rule,
-            Self::Weight(rule) => rule,
+    /// The moment `updates` averages later.
+    pub(crate) fn later(self, updates: u64) -> Self {
+        Self {
+            updates: self.updates.saturating_add(updates),
+            ..self
         }
     }
 }
 
-impl Rule for Decay {
-    fn decay(&self, at: Moment) -> f64 {
-        self.rule().decay(at)
-    }
+/// How much of the old average an update keeps.
+///
+/// A function of a [`Moment`] is a rule, too: see [`Decay::custom`].
+pub trait Rule {
+    /// The decay of the average that is due, in `[0, 1]`: the share of the old average that stays.
+    /// At 0 the average becomes a copy of the source.
+    fn decay(&self, at: Moment) -> f64;
 
+    /// Checks the numbers of the rule. By default there is nothing to check.
+    ///
+    /// # Errors
+    ///
+    /// [`EmaError::InvalidDecay`], which names the number, its range and what was probably meant.
     fn validate(&self) -> Result<(), EmaError> {
-        self.rule().validate()
+        Ok(())
+    }
+
+    /// How much of an average is left after `updates` averages from `from` on: the product of their
+    /// decays.
+    ///
+    /// By default they are multiplied, one by one up to 65 536 and from as many samples beyond. A rule
+    /// with a closed form should override this.
+    fn retained(&self, from: Moment, updates: u64) -> f64 {
+        const SAMPLES: u64 = 1 << 16;
+        if updates <= SAMPLES {
+            let mut retained = 1.0;
+            for n in 0..updates {
+                retained *= self.decay(from.later(n));
+                if retained == 0.0 {
+                    break;
+                }
+            }
+            return retained;
+        }
+        let stride = updates as f64 / SAMPLES as f64;
+        let sample = |k: u64| self.decay(from.later(((k as f64 + 0.5) * stride) as u64));
+        (0..SAMPLES)
+            .map(|k| stride * sample(k).ln())
+            .sum::<f64>()
+            .exp()
     }
 }
 
-fn checked(decay: Decay) -> Result<Decay, EmaError> {
-    decay.validate().map(|()| decay)
-}
-
-fn or_panic(decay: Result<Decay, EmaError>) -> Decay {
-    decay.unwrap_or_else(|error| panic!("{error}"))
+impl<F: Fn(Moment) -> f64> Rule for F {
+    fn decay(&self, at: Moment) -> f64 {
+        self(at)
+    }
 }

@@ -2,15 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Decay, Moment, Rule};
+use super::{Checks, Clock, Decay, Moment, Rule};
 use crate::EmaError;
 
-/// `decay = clamp(1 - (1 + n / inv_gamma)^-power, min, max)` at the `n`-th update, counted from 0.
+/// `decay = clamp(1 - (1 + s / inv_gamma)^-power, min, max)`, and a copy at `s = 0`.
 ///
-/// The first update is a copy (unless `min` says otherwise), so the initial weights leave no trace,
-/// and the memory grows with training. This is the warm-up of timm's `ModelEmaV3`, ema-pytorch and
-/// diffusers. With `inv_gamma = 1`, `power = 2/3` reaches 0.999 after 31.6 K updates and 0.9999 after
-/// 1 M; `power = 3/4` after 10 K and 215.4 K.
+/// The memory grows with training, and the initial weights leave no trace. `s` is read from the
+/// [`clock`](Clock): by default the number of averages before this one, so the first is a copy. This is
+/// the warm-up of timm's `ModelEmaV3`, ema-pytorch and diffusers. With `inv_gamma = 1`, `power = 2/3`
+/// reaches 0.999 after 31.6 K updates and 0.9999 after 1 M; `power = 3/4` after 10 K and 215.4 K.
 ///
 /// # Example
 ///
@@ -26,10 +26,13 @@ pub struct PowerWarmup {
     pub power: f64,
     /// Number of updates that stretches the curve, finite and positive.
     pub inv_gamma: f64,
-    /// Lower bound of the decay, in `[0, max]`.
+    /// Lower bound of the decay of all but copies, in `[0, max]`.
     pub min: f64,
-    /// Upper bound of the decay, in `[min, 1]`.
+    /// Upper bound of the decay, in `[0.5, 1]`.
     pub max: f64,
+    /// What `s` counts.
+    #[serde(default)]
+    pub clock: Clock,
 }
 
 impl PowerWarmup {
@@ -44,6 +47,7 @@ impl PowerWarmup {
             inv_gamma: 1.0,
             min: 0.0,
             max: 0.9999,
+            clock: Clock::default(),
         }
         .valid()
     }
@@ -72,10 +76,23 @@ impl PowerWarmup {
     ///
     /// # Panics
     ///
-    /// If `max` is not between the lower bound and 1.
+    /// If `max` is not in `[0.5, 1]`, or below the lower bound.
     pub fn with_max(mut self, max: f64) -> Self {
         self.max = max;
         self.valid()
+    }
+
+    /// Copies at `start` more averages before the curve begins: timm's, ema-pytorch's and diffusers'
+    /// `update_after_step`.
+    pub fn with_start(mut self, start: u32) -> Self {
+        self.clock.offset = -i64::from(start);
+        self
+    }
+
+    /// Sets what `s` counts.
+    pub fn with_clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
     }
 
     fn valid(self) -> Self {
@@ -94,50 +111,20 @@ impl From<PowerWarmup> for Decay {
 
 impl Rule for PowerWarmup {
     fn decay(&self, at: Moment) -> f64 {
-        let curve = 1.0 - (1.0 + at.updates as f64 / self.inv_gamma).powf(-self.power);
-        curve.clamp(self.min, self.max)
+        match self.clock.read(at) {
+            0.0 => 0.0,
+            s => (1.0 - (1.0 + s / self.inv_gamma).powf(-self.power)).clamp(self.min, self.max),
+        }
     }
 
     fn validate(&self) -> Result<(), EmaError> {
-        let positive = |value: f64| value.is_finite() && value > 0.0;
-        let checks = [
-            (
-                positive(self.power),
-                "power",
-                "finite and above 0",
-                self.power,
-            ),
-            (
-                positive(self.inv_gamma),
-                "inv_gamma",
-                "finite and above 0",
-                self.inv_gamma,
-            ),
-            (
-                (0.0..=1.0).contains(&self.max),
-                "max",
-                "in [min, 1]",
-                self.max,
-            ),
-            (
-                (0.0..=self.max).contains(&self.min),
-                "min",
-                "in [0, max]",
-                self.min,
-            ),
-        ];
-        for (holds, quantity, expected, found) in checks {
-            if !holds {
-                return Err(EmaError::InvalidDecay {
-                    rule: "PowerWarmup",
-                    quantity,
-                    expected,
-                    found,
-                    hint: String::new(),
-                });
-            }
-        }
-        Ok(())
+        let min_holds = (0.0..=self.max).contains(&self.min);
+        Checks::of("PowerWarmup")
+            .positive("power", self.power)
+            .positive("inv_gamma", self.inv_gamma)
+            .decay("max", self.max)
+            .that(min_holds, "min", "in [0, max]", self.min)
+            .done()
     }
 }
 
@@ -159,7 +146,16 @@ mod tests {
         // 1 - 2^(-2/3), the second step of diffusers' warm-up.
         assert!((decay(rule, 1) - 0.3700394750525634).abs() < 1e-15);
         assert_eq!(decay(rule.with_min(0.5), 1), 0.5);
+        assert_eq!(decay(rule.with_min(0.5), 0), 0.0);
         assert_eq!(decay(rule, 100_000_000), 0.9999);
+    }
+
+    #[test]
+    fn start_shifts_the_curve() {
+        let rule = PowerWarmup::new(0.75);
+        let late = rule.with_start(3);
+        assert_eq!([0, 1, 2, 3].map(|n| decay(late, n)), [0.0; 4]);
+        assert_eq!(decay(late, 5), decay(rule, 2));
     }
 
     #[test]

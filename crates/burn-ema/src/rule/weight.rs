@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Moment, Rule};
+use super::{Checks, Moment, Rule};
 use crate::EmaError;
 
 /// Every update takes the share `weight` of the new value. Made by
@@ -22,25 +22,13 @@ impl Rule for Weight {
     }
 
     fn validate(&self) -> Result<(), EmaError> {
-        if (0.0..=1.0).contains(&self.weight) {
-            if self.weight > 0.5 && self.weight < 1.0 {
-                log::warn!(
-                    "Decay::weight({}) keeps only {} of the old average at each update. If {} is a \
-                     decay, write Decay::constant({})",
-                    self.weight,
-                    1.0 - self.weight,
-                    self.weight,
-                    self.weight
-                );
-            }
-            return Ok(());
-        }
-        Err(EmaError::InvalidDecay {
-            rule: "Decay::weight",
-            quantity: "weight",
-            expected: "in [0, 1]",
-            found: self.weight,
-            hint: String::new(),
-        })
+        Checks::of("Decay::weight")
+            .share("weight", self.weight)
+            .warn_of_decay("weight", self.weight)
+            .done()
+    }
+
+    fn retained(&self, _from: Moment, updates: u64) -> f64 {
+        (1.0 - self.weight).powf(updates as f64)
     }
 }

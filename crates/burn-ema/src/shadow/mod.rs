@@ -26,6 +26,8 @@ pub(crate) struct Slot {
     value: Option<BridgeTensor>,
     /// Dtype of the source's value.
     pub(crate) source_dtype: DType,
+    /// Whether it is a running statistic or another float buffer.
+    pub(crate) is_buffer: bool,
     /// The policy's exception for this value.
     pub(crate) exception: Option<Action>,
 }
@@ -66,6 +68,7 @@ impl<M: Module> Shadow<M> {
         let mut slots = collect::all(source, |path, id, value| Slot {
             path: path.to_string(),
             source_dtype: value.dtype(),
+            is_buffer: false,
             exception: policy.exception(&id, path),
             value: Some(value),
         })?;
@@ -74,8 +77,10 @@ impl<M: Module> Shadow<M> {
             let dtype = dtype.of(slot.source_dtype);
             slot.change(|value| op::conform(value, &device, dtype));
         }
+        let skeleton = Skeleton::new(source);
+        skeleton.mark_buffers(&mut slots);
         Ok(Self {
-            skeleton: Skeleton::new(source),
+            skeleton,
             slots,
             dtype,
             pinned,
@@ -92,19 +97,19 @@ impl<M: Module> Shadow<M> {
     }
 
     /// Moves the value of a slot towards `source`.
-    pub(crate) fn average(&mut self, slot: usize, source: BridgeTensor, weight: f64) {
-        let device = self.pinned.clone().unwrap_or_else(|| op::device(&source));
+    pub(crate) fn average(&mut self, slot: usize, source: &BridgeTensor, weight: f64) {
+        let device = self.pinned.clone().unwrap_or_else(|| op::device(source));
         self.slots[slot].change(|value| {
             let dtype = value.dtype();
             let value = op::conform(value, &device, dtype);
-            op::lerp(value, op::conform(source, &device, dtype), weight)
+            op::lerp(value, op::conform(source.clone(), &device, dtype), weight)
         });
     }
 
     /// Gives a slot the value of `source`.
-    pub(crate) fn copy(&mut self, slot: usize, source: BridgeTensor) {
-        let device = self.pinned.clone().unwrap_or_else(|| op::device(&source));
-        self.slots[slot].change(|value| op::conform(source, &device, value.dtype()));
+    pub(crate) fn copy(&mut self, slot: usize, source: &BridgeTensor) {
+        let device = self.pinned.clone().unwrap_or_else(|| op::device(source));
+        self.slots[slot].change(|value| op::conform(source.clone(), &device, value.dtype()));
     }
 
     /// The averaged model as it runs: validation state, values of the source's dtypes.
@@ -132,6 +137,7 @@ impl<M: Module> Shadow<M> {
         };
         let slots = collect::all(&model, |path, id, value| Slot {
             path: path.to_string(),
+            is_buffer: false,
             source_dtype: source_dtype(path).unwrap_or(value.dtype()),
             exception: policy.exception(&id, path),
             value: Some(value),
@@ -142,8 +148,9 @@ impl<M: Module> Shadow<M> {
                     let (device, dtype) = (slot.device(), slot.value().dtype());
                     slot.change(|value| op::conform(value, &device, self.dtype.of(dtype)));
                 }
-                self.slots = slots;
                 self.skeleton = Skeleton::new(&model);
+                self.skeleton.mark_buffers(&mut slots);
+                self.slots = slots;
                 Ok(())
             }
             Err(error) => {

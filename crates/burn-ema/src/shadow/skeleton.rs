@@ -1,6 +1,8 @@
 //! The averaged model without its values.
 
-use burn::module::{Module, ModuleMapper, Param};
+use std::collections::HashSet;
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::kind::{Basic, BridgeTensor};
 use burn::tensor::{Bool, Int, Tensor};
 
@@ -27,6 +29,20 @@ impl<M: Module> Skeleton<M> {
 
     pub(crate) fn hollow(&self) -> &M {
         &self.hollow
+    }
+
+    /// Finds the running statistics and other float buffers among `slots`.
+    ///
+    /// A visitor sees them as parameters that do not train. But clones share them, so what is done to those of
+    /// a clone of the hollow model shows.
+    pub(super) fn mark_buffers(&self, slots: &mut [Slot]) {
+        let hollow = self.hollow.valid();
+        drop(hollow.clone().map(&mut Enlarge));
+        let mut enlarged = Enlarged::default();
+        hollow.visit(&mut enlarged);
+        for slot in slots {
+            slot.is_buffer = enlarged.paths.contains(&slot.path);
+        }
     }
 
     /// A model with the values of `slots`, sharing no mutable state with any other.
@@ -60,6 +76,32 @@ impl ModuleMapper for Hollow {
     ) -> Param<Tensor<D, Bool>> {
         let device = param.lazy_device();
         param.map(|_| Tensor::<D, Int>::zeros([1; D], &device).bool())
+    }
+}
+
+/// Gives every float a size of 2 in each dimension.
+struct Enlarge;
+
+impl ModuleMapper for Enlarge {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        param.map(|value| Tensor::zeros([2; D], &value.device()))
+    }
+}
+
+/// Finds the floats of that size.
+#[derive(Default)]
+struct Enlarged {
+    path: Path,
+    paths: HashSet<String>,
+}
+
+impl ModuleVisitor for Enlarged {
+    follow_path!();
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if param.base().dims() == [2; D] {
+            self.paths.insert(self.path.as_str().to_string());
+        }
     }
 }
 

@@ -2,9 +2,10 @@
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::kind::{Autodiff, Basic, BridgeTensor};
-use burn::tensor::{Bool, GradientCheckpointingStrategy, Int, Shape, Tensor};
+use burn::tensor::{Bool, Int, Shape, Tensor};
 
 use super::{Blend, Kind, TwinError, Twins};
+use crate::autodiff::as_before;
 use crate::op;
 use crate::policy::Class;
 use crate::shadow::{Source, class, sync_running_statistics};
@@ -192,19 +193,6 @@ impl<'a, M: Module, F: FnMut(Class) -> Blend<'a>> ModuleMapper for Write<'_, M, 
             return param;
         };
         param.map(|twin| copied(source, twin))
-    }
-}
-
-/// `tensor`, with autodiff if the one in its place had a strategy for that.
-fn as_before<const D: usize, K: Autodiff>(
-    tensor: Tensor<D, K>,
-    strategy: Option<GradientCheckpointingStrategy>,
-) -> Tensor<D, K> {
-    match strategy {
-        Some(strategy) => tensor
-            .autodiff()
-            .with_gradient_checkpointing_strategy(strategy),
-        None => tensor,
     }
 }
 

@@ -1,0 +1,71 @@
+//! Running statistics from the data of a loader.
+
+use std::fmt;
+use std::sync::Arc;
+
+use burn::data::dataloader::DataLoader;
+use burn::module::Module;
+use burn::train::{InferenceStep, LearnerModel};
+
+type Estimate<M> = dyn Fn(&M) -> Result<M, String> + Send + Sync;
+
+/// Computes the running statistics of models anew.
+pub(crate) struct Reestimation<M> {
+    estimate: Arc<Estimate<M>>,
+}
+
+impl<M> Clone for Reestimation<M> {
+    fn clone(&self) -> Self {
+        Self {
+            estimate: self.estimate.clone(),
+        }
+    }
+}
+
+impl<M> fmt::Debug for Reestimation<M> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Reestimation").finish_non_exhaustive()
+    }
+}
+
+impl<M: Module> Reestimation<M> {
+    /// From the first `batches` batches of `loader`.
+    pub(crate) fn from_loader<I>(loader: Arc<dyn DataLoader<I>>, batches: usize) -> Self
+    where
+        M: LearnerModel + InferenceStep<Input = I>,
+        I: Clone + 'static,
+    {
+        let estimate = move |model: &M| {
+            let device = model.devices().into_iter().next().unwrap_or_default();
+            let loader = loader.to_device(&device.autodiff());
+            let mut failed = None;
+            let items = loader.iter().take(batches).map_while(|item| match item {
+                Ok(item) => Some(item),
+                Err(error) => {
+                    failed = Some(error.to_string());
+                    None
+                }
+            });
+            let estimated = burn_ema::reestimate(model, items, |model, item: &I| {
+                drop(InferenceStep::step(model, item.clone()));
+            });
+            match failed {
+                Some(problem) => Err(problem),
+                None => estimated.map_err(|error| error.to_string()),
+            }
+        };
+        Self {
+            estimate: Arc::new(estimate),
+        }
+    }
+
+    /// `model` with statistics of the data.
+    ///
+    /// # Panics
+    ///
+    /// If there is no data, or it moves no statistic: validation has no way to fail but this.
+    pub(crate) fn apply(&self, model: M) -> M {
+        (self.estimate)(&model)
+            .unwrap_or_else(|error| panic!("running statistics cannot be re-estimated: {error}"))
+    }
+}
