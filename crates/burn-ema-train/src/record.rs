@@ -2,8 +2,8 @@
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, ParamGroup};
 use burn::store::{ModuleRecord, RecordError};
-use burn_ema::{EmaSet, EmaSetConfig};
 use burn_ema::record::{Plain, Recorded, Traverse};
+use burn_ema::{EmaSet, EmaSetConfig};
 
 /// Path of the averages in a checkpoint. Unlikely to be the name of a field.
 const AVERAGES: &str = "burn_ema";

@@ -24,7 +24,9 @@ impl<M> Clone for Reestimation<M> {
 
 impl<M> fmt::Debug for Reestimation<M> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Reestimation").finish_non_exhaustive()
+        formatter
+            .debug_struct("Reestimation")
+            .finish_non_exhaustive()
     }
 }
 

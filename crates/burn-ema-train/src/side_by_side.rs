@@ -175,11 +175,7 @@ impl<M: Module, V> EmaLearner<M, V> {
     /// assert_eq!(*learner.metric_of("fast", LossMetric::new())?.name(), "Loss (fast)");
     /// # Ok::<(), burn_ema::EmaError>(())
     /// ```
-    pub fn metric_of<Me: Metric>(
-        &self,
-        name: &str,
-        metric: Me,
-    ) -> Result<Averaged<Me>, EmaError> {
+    pub fn metric_of<Me: Metric>(&self, name: &str, metric: Me) -> Result<Averaged<Me>, EmaError> {
         self.monitor().of(name)?;
         Ok(Averaged {
             metric: Named::new(metric, name),

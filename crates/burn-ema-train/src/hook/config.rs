@@ -181,7 +181,8 @@ impl EmaHookConfig {
         let Some(decay) = &self.decay else {
             return Ok(());
         };
-        if self.interp_mode != LERP || self.interp_cfg.momentum != InterpConfig::default().momentum {
+        if self.interp_mode != LERP || self.interp_cfg.momentum != InterpConfig::default().momentum
+        {
             return Err(HookError::DecayAndMomentum);
         }
         decay.validate().map_err(HookError::decay)

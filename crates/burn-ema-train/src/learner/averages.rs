@@ -70,7 +70,9 @@ impl<M: Module, V> EmaLearner<M, V> {
             }
         };
         let others = averaged.others.iter();
-        others.map(|(name, model)| (name.clone(), step(model))).collect()
+        others
+            .map(|(name, model)| (name.clone(), step(model)))
+            .collect()
     }
 
     /// The averaged models as they are in `averages`, where the online model can take their place.
@@ -81,7 +83,10 @@ impl<M: Module, V> EmaLearner<M, V> {
             names.remove(self.chosen);
             return Averaged {
                 chosen: self.online.valid(),
-                others: names.into_iter().map(|name| (name, self.online.valid())).collect(),
+                others: names
+                    .into_iter()
+                    .map(|name| (name, self.online.valid()))
+                    .collect(),
             };
         };
         let model = |(name, average): (&str, &EmaModel<M>)| {

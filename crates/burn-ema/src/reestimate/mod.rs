@@ -73,7 +73,9 @@ pub fn reestimate<M: Module, B>(
         sums.resize_with(shares.len(), Vec::new);
         for (sum, share) in sums.iter_mut().zip(shares) {
             sum.resize(share.len(), 0.0);
-            sum.iter_mut().zip(share).for_each(|(sum, share)| *sum += share);
+            sum.iter_mut()
+                .zip(share)
+                .for_each(|(sum, share)| *sum += share);
         }
         count += 1.0;
     }

@@ -55,7 +55,9 @@ impl Clock {
             false => at.updates,
         };
         // Beyond 2^53 a curve is flat.
-        let count = updates.saturating_mul(unit).saturating_add_signed(self.offset);
+        let count = updates
+            .saturating_mul(unit)
+            .saturating_add_signed(self.offset);
         count as f64
     }
 }

@@ -58,9 +58,7 @@ pub struct Moment {
 impl Moment {
     /// Optimizer steps from the start of averaging to this average, this one included.
     pub fn steps(&self) -> u64 {
-        self.updates
-            .saturating_add(1)
-            .saturating_mul(self.interval)
+        self.updates.saturating_add(1).saturating_mul(self.interval)
     }
 
     /// The moment `updates` averages later.

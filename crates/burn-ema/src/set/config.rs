@@ -132,7 +132,9 @@ impl EmaSetConfig {
         let switching = self.averages.iter();
         match switching.filter(|a| a.config.switch.is_some()).count() {
             0 | 1 => Ok(()),
-            _ => refuse("more than one has a `switch`: the online model can follow one only".into()),
+            _ => {
+                refuse("more than one has a `switch`: the online model can follow one only".into())
+            }
         }
     }
 }

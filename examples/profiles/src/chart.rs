@@ -1,0 +1,371 @@
+//! Draws lines in panels below each other, each with its legend on the right.
+//!
+//! The picture needs nothing from the system: the font is linked into the program, and the PNG is encoded by
+//! pure Rust code.
+
+mod axis;
+mod stroke;
+
+use std::error::Error;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use plotters::coord::Shift;
+use plotters::prelude::*;
+use plotters::style::register_font;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+pub use axis::{Axis, grouped};
+use stroke::{Point, dashes, inside};
+
+const WIDTH: u32 = 1200;
+const HEIGHT: u32 = 1000;
+
+/// Of a panel: the title above, the plot, and the legend in the rest of the width.
+const TITLE_HEIGHT: f64 = 52.0;
+const PLOT_WIDTH: f64 = 860.0;
+const LEGEND_TOP: f64 = 22.0;
+const LEGEND_STEP: f64 = 32.0;
+
+/// Lines are drawn this many times too large and then averaged, since plotters smooths only those of one pixel.
+const SCALE: u32 = 3;
+
+const FONT: &str = "burn-ema-profiles";
+const TITLE_SIZE: f64 = 25.0;
+const TEXT_SIZE: f64 = 19.0;
+const TICK_SIZE: f64 = 17.0;
+
+/// plotters centers text on its line height, which puts the letters this far above the middle.
+const TEXT_RISE: f64 = 2.5;
+
+const INK: RGBColor = RGBColor(16, 18, 22);
+const AXIS: RGBColor = RGBColor(130, 136, 145);
+const GRID: RGBColor = RGBColor(228, 231, 235);
+
+const LINE_WIDTH: f64 = 2.4;
+const COLORS: [RGBColor; 8] = [
+    RGBColor(85, 90, 100),
+    RGBColor(25, 80, 200),
+    RGBColor(0, 150, 130),
+    RGBColor(145, 65, 185),
+    RGBColor(215, 55, 45),
+    RGBColor(240, 145, 50),
+    RGBColor(125, 85, 50),
+    RGBColor(225, 95, 165),
+];
+
+/// Lengths of dash, gap, dash, gap, and so on; none for a solid line.
+const PATTERNS: [&[f64]; 4] = [&[], &[14.0, 6.0], &[4.0, 5.0], &[14.0, 5.0, 4.0, 5.0]];
+
+type Area<'a> = DrawingArea<BitMapBackend<'a>, Shift>;
+type DrawError = Box<dyn Error + Send + Sync>;
+type DrawResult = Result<(), DrawError>;
+
+/// Why the picture could not be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChartError {
+    /// The drawing itself went wrong.
+    #[error("cannot draw the picture: {source}")]
+    Draw {
+        /// What plotters said.
+        source: Box<dyn Error + Send + Sync>,
+    },
+
+    /// The picture could not be stored.
+    #[error(
+        "cannot write the picture to {path}: {source}. Choose a folder that exists and may be written to"
+    )]
+    Write {
+        /// The picture.
+        path: PathBuf,
+        /// What the encoder or the operating system said.
+        source: Box<dyn Error + Send + Sync>,
+    },
+}
+
+/// One line of a panel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Line {
+    /// What the legend calls it.
+    pub name: String,
+    /// Its points, in values of the two axes.
+    pub points: Vec<(f64, f64)>,
+}
+
+/// Lines over the same axes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Panel {
+    /// What it is about.
+    pub title: String,
+    /// The horizontal axis.
+    pub x: Axis,
+    /// The vertical axis. What is beyond its range is cut off.
+    pub y: Axis,
+    /// The lines, each drawn over those before.
+    pub lines: Vec<Line>,
+}
+
+/// Draws the panels into a PNG file of 1200x1000 pixels at `path`.
+///
+/// A picture that is already there is replaced as a whole or, after an error, left as it is.
+///
+/// # Errors
+///
+/// If the drawing goes wrong, or the file cannot be written.
+pub fn draw(panels: &[Panel], path: &Path) -> Result<(), ChartError> {
+    let pixels = render(panels).map_err(|source| ChartError::Draw { source })?;
+    write_whole(path, &pixels).map_err(|source| ChartError::Write {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Returns the RGB pixels of the picture.
+fn render(panels: &[Panel]) -> Result<Vec<u8>, DrawError> {
+    // The error of plotters is opaque and says no more than this.
+    register_font(FONT, FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT)
+        .map_err(|_| "the bundled font is invalid")?;
+
+    let size = (WIDTH * SCALE, HEIGHT * SCALE);
+    let mut large = vec![0_u8; (3 * size.0 * size.1) as usize];
+    {
+        let root = BitMapBackend::with_buffer(&mut large, size).into_drawing_area();
+        root.fill(&WHITE)?;
+        let areas = root.split_evenly((panels.len(), 1));
+        for (panel, area) in panels.iter().zip(&areas) {
+            panel.draw(area)?;
+        }
+        root.present()?;
+    }
+    Ok(shrink(&large))
+}
+
+/// Lengths are written in pixels of the finished picture.
+fn px(length: f64) -> i32 {
+    (length * f64::from(SCALE)).round() as i32
+}
+
+fn text(size: f64) -> TextStyle<'static> {
+    TextStyle::from((FONT, px(size)).into_font()).color(&INK)
+}
+
+fn centered(size: f64) -> TextStyle<'static> {
+    text(size).pos(Pos::new(HPos::Left, VPos::Center))
+}
+
+fn stroke(color: RGBColor, width: f64) -> ShapeStyle {
+    color.stroke_width(px(width) as u32)
+}
+
+impl Panel {
+    fn draw(&self, area: &Area<'_>) -> DrawResult {
+        let (header, body) = area.split_vertically(px(TITLE_HEIGHT));
+        let title = self.title.as_str();
+        let place = (px(28.0), px(32.0));
+        header.draw(&Text::new(title, place, centered(TITLE_SIZE)))?;
+        let (plot, legend) = body.split_horizontally(px(PLOT_WIDTH));
+        self.draw_plot(&plot)?;
+        self.draw_legend(&legend)
+    }
+
+    fn draw_plot(&self, area: &Area<'_>) -> DrawResult {
+        let mut chart = ChartBuilder::on(area)
+            .margin_left(px(22.0))
+            .margin_right(px(44.0))
+            .margin_top(px(6.0))
+            .margin_bottom(px(12.0))
+            .x_label_area_size(px(52.0))
+            .y_label_area_size(px(96.0))
+            .build_cartesian_2d(self.x.clone(), self.y.clone())?;
+        chart
+            .configure_mesh()
+            .bold_line_style(stroke(GRID, 1.0))
+            .light_line_style(TRANSPARENT)
+            .axis_style(stroke(AXIS, 1.0))
+            .set_all_tick_mark_size(px(5.0))
+            .y_label_offset(px(TEXT_RISE))
+            .label_style(text(TICK_SIZE))
+            .axis_desc_style(text(TEXT_SIZE))
+            .x_desc(self.x.label())
+            .y_desc(self.y.label())
+            .x_label_formatter(&|x: &f64| self.x.tick_label(*x))
+            .y_label_formatter(&|y: &f64| self.y.tick_label(*y))
+            .draw()?;
+
+        let plot = chart.plotting_area().use_screen_coord();
+        let (_, rows) = plot.get_pixel_range();
+        let rows = f64::from(rows.start)..f64::from(rows.end);
+        for (index, line) in self.lines.iter().enumerate() {
+            let points: Vec<Point> = line
+                .points
+                .iter()
+                .map(|point| {
+                    let (x, y) = chart.backend_coord(point);
+                    (f64::from(x), f64::from(y))
+                })
+                .collect();
+            for piece in inside(&points, &rows) {
+                draw_line(&plot, &piece, index)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn draw_legend(&self, area: &Area<'_>) -> DrawResult {
+        for (index, line) in self.lines.iter().enumerate() {
+            let middle = LEGEND_TOP + LEGEND_STEP * index as f64;
+            let row = f64::from(px(middle - TEXT_RISE));
+            let sample = [8.0, 66.0].map(|x| (f64::from(px(x)), row));
+            draw_line(area, &sample, index)?;
+            let name = line.name.as_str();
+            let place = (px(78.0), px(middle));
+            area.draw(&Text::new(name, place, centered(TICK_SIZE)))?;
+        }
+        Ok(())
+    }
+}
+
+/// Draws a line through `points`, which are pixels, in the color and pattern of the line number `index`.
+fn draw_line(area: &Area<'_>, points: &[Point], index: usize) -> DrawResult {
+    let style = stroke(COLORS[index % COLORS.len()], LINE_WIDTH);
+    let pattern = PATTERNS[index % PATTERNS.len()].iter();
+    let pattern: Vec<f64> = pattern.map(|length| length * f64::from(SCALE)).collect();
+    for dash in dashes(points, &pattern) {
+        let pixels: Vec<(i32, i32)> = dash
+            .into_iter()
+            .map(|(x, y)| (x.round() as i32, y.round() as i32))
+            .collect();
+        area.draw(&PathElement::new(pixels, style))?;
+    }
+    Ok(())
+}
+
+/// Averages squares of `SCALE` times `SCALE` pixels.
+fn shrink(large: &[u8]) -> Vec<u8> {
+    let (width, scale) = (WIDTH as usize, SCALE as usize);
+    let mut pixels = Vec::with_capacity(large.len() / (scale * scale));
+    for rows in large.chunks_exact(3 * width * scale * scale) {
+        for x in 0..width {
+            for channel in 0..3 {
+                let sum: u32 = rows
+                    .chunks_exact(3 * width * scale)
+                    .flat_map(|row| (0..scale).map(move |i| row[3 * (x * scale + i) + channel]))
+                    .map(u32::from)
+                    .sum();
+                pixels.push((sum / (SCALE * SCALE)) as u8);
+            }
+        }
+    }
+    pixels
+}
+
+/// Writes next to `path` first and renames then, so that no half of a picture is ever at `path`.
+fn write_whole(path: &Path, pixels: &[u8]) -> DrawResult {
+    let name = path
+        .file_name()
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path names no file"))?;
+    // The encoder goes by the extension.
+    let unfinished = path.with_file_name(format!(
+        ".{}.{}.png",
+        name.to_string_lossy(),
+        std::process::id()
+    ));
+    let result = encode(&unfinished, pixels)
+        .and_then(|()| fs::rename(&unfinished, path).map_err(Into::into));
+    if result.is_err() {
+        // The first error says what is wrong; that nothing was there to remove adds nothing.
+        let _ = fs::remove_file(&unfinished);
+    }
+    result
+}
+
+fn encode(path: &Path, pixels: &[u8]) -> DrawResult {
+    // A file that cannot be created is the usual failure, and plotters would report it in debug form.
+    fs::File::create(path)?;
+    let size = (WIDTH, HEIGHT);
+    let mut backend = BitMapBackend::new(path, size);
+    backend.blit_bitmap((0, 0), size, pixels)?;
+    backend.present()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn panel(points: Vec<(f64, f64)>) -> Panel {
+        Panel {
+            title: "A panel".to_string(),
+            x: Axis::linear("x", 0.0..1.0, vec![0.0, 0.5, 1.0]),
+            y: Axis::logarithmic("y", 0.01..10.0),
+            lines: vec![Line {
+                name: "a line".to_string(),
+                points,
+            }],
+        }
+    }
+
+    /// Width and height in the header of a PNG file.
+    fn png_size(path: &Path) -> (u32, u32) {
+        let bytes = fs::read(path).unwrap();
+        assert_eq!(&bytes[..8], b"\x89PNG\r\n\x1a\n");
+        assert_eq!(&bytes[12..16], b"IHDR");
+        let number = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap());
+        (number(16), number(20))
+    }
+
+    /// Number of pixels in the color of the first line, left of the legend.
+    fn inked(pixels: &[u8]) -> usize {
+        let RGBColor(r, g, b) = COLORS[0];
+        pixels
+            .chunks_exact(3)
+            .enumerate()
+            .filter(|(index, pixel)| {
+                index % (WIDTH as usize) < PLOT_WIDTH as usize && *pixel == [r, g, b]
+            })
+            .count()
+    }
+
+    #[test]
+    fn picture_has_its_size_and_replaces_an_older_one() {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("picture.png");
+        fs::write(&path, "an older picture").unwrap();
+
+        draw(&[panel(vec![(0.0, 1.0), (1.0, 5.0)])], &path).unwrap();
+
+        assert_eq!(png_size(&path), (WIDTH, HEIGHT));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_is_beyond_the_axis_is_not_drawn() {
+        let visible = panel(vec![(0.0, 1.0), (1.0, 1.0)]);
+        let invisible = panel(vec![(0.0, 0.0), (1.0, 0.001), (1.0, 0.0)]);
+
+        assert!(inked(&render(&[visible]).unwrap()) > 500);
+        assert_eq!(inked(&render(&[invisible]).unwrap()), 0);
+    }
+
+    #[test]
+    fn no_points_and_no_panels_are_drawn() {
+        render(&[panel(Vec::new()), panel(vec![(0.5, 1.0)])]).unwrap();
+        render(&[]).unwrap();
+    }
+
+    #[test]
+    fn missing_folder_is_named_and_nothing_is_left_behind() {
+        let error = draw(&[], Path::new("no/such/picture.png")).unwrap_err();
+        assert!(error.to_string().contains("no/such/picture.png"), "{error}");
+
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("picture.png");
+        fs::create_dir(&path).unwrap();
+        assert!(draw(&[], &path).is_err());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}
