@@ -14,6 +14,11 @@ pub mod snapshot;
 #[doc = include_str!("../../README.md")]
 struct Readme;
 
+/// Those of the page on the choice of a rule.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/choosing.md")]
+struct Choosing;
+
 /// Those of the page for users of other frameworks.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/migration.md")]

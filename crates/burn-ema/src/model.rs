@@ -143,11 +143,16 @@ impl<M: Module> EmaModel<M> {
     /// and [`NonFinite::Error`] is set. Neither values nor counters have changed then.
     pub fn update(&mut self, source: &M) -> Result<Update, EmaError> {
         if self.phase() == Phase::Wait {
-            return Ok(self.apply(Due::Nothing, &[]));
+            return Ok(self.finish(&Due::Nothing));
         }
         let sources = self.shadow.collect(source)?;
         let due = self.decide(&sources, &mut FiniteChecks::default())?;
-        Ok(self.apply(due, &sources))
+        self.begin(&due);
+        for (slot, source) in sources.into_iter().enumerate() {
+            let value = self.shadow.conformed(slot, source.value);
+            self.apply(&due, slot, value);
+        }
+        Ok(self.finish(&due))
     }
 
     /// What the next step means for the average.
@@ -179,8 +184,29 @@ impl<M: Module> EmaModel<M> {
         })
     }
 
-    /// Does it, and counts the step.
-    pub(crate) fn apply(&mut self, due: Due, sources: &[Source]) -> Update {
+    /// Makes ready for what is due.
+    pub(crate) fn begin(&mut self, due: &Due) {
+        if due.changes_values() {
+            self.release();
+        }
+    }
+
+    /// Does to one slot what is due, with a source that is [conformed](Shadow::conformed).
+    pub(crate) fn apply(&mut self, due: &Due, slot: usize, source: BridgeTensor) {
+        let (actions, decay) = match due {
+            Due::Nothing | Due::Skip => return,
+            Due::Copy { actions } => (actions, 0.0),
+            Due::Average { actions, decay } => (actions, *decay),
+        };
+        match actions[slot] {
+            Action::Average => self.shadow.average(slot, source, 1.0 - decay),
+            Action::Copy | Action::Reestimate => self.shadow.copy(slot, source),
+            Action::Ignore => {}
+        }
+    }
+
+    /// Counts the step in which everything that was due has been done.
+    pub(crate) fn finish(&mut self, due: &Due) -> Update {
         self.counters.steps += 1;
         match due {
             Due::Nothing => Update::Waiting,
@@ -188,16 +214,10 @@ impl<M: Module> EmaModel<M> {
                 self.counters.skipped += 1;
                 Update::Skipped
             }
-            Due::Copy { actions } => {
-                self.release();
-                self.copy(sources, &actions);
-                Update::Copied
-            }
-            Due::Average { actions, decay } => {
-                self.release();
-                self.average(sources, &actions, 1.0 - decay);
+            Due::Copy { .. } => Update::Copied,
+            Due::Average { decay, .. } => {
                 self.counters.updates += 1;
-                Update::Averaged { decay }
+                Update::Averaged { decay: *decay }
             }
         }
     }
@@ -210,8 +230,10 @@ impl<M: Module> EmaModel<M> {
     pub fn copy_from(&mut self, source: &M) -> Result<(), EmaError> {
         let sources = self.shadow.collect(source)?;
         self.release();
-        let everything = vec![Action::Copy; sources.len()];
-        self.copy(&sources, &everything);
+        for (slot, source) in sources.into_iter().enumerate() {
+            let value = self.shadow.conformed(slot, source.value);
+            self.shadow.copy(slot, value);
+        }
         Ok(())
     }
 
@@ -316,7 +338,7 @@ impl<M: Module> EmaModel<M> {
         self.handed_out.take();
         self.in_training.take();
         for (slot, value) in own {
-            self.shadow.copy(slot, &value);
+            self.shadow.copy(slot, value);
         }
     }
 
@@ -325,7 +347,7 @@ impl<M: Module> EmaModel<M> {
     pub(crate) fn settled(&self) -> Cow<'_, Shadow<M>> {
         let mut shadow = Cow::Borrowed(&self.shadow);
         for (slot, value) in self.own_statistics() {
-            shadow.to_mut().copy(slot, &value);
+            shadow.to_mut().copy(slot, value);
         }
         shadow
     }
@@ -347,7 +369,7 @@ impl<M: Module> EmaModel<M> {
         let values = values.expect("a model that was handed out has the structure of the average");
         let own = values.into_iter().enumerate().zip(slots);
         own.filter(|(_, slot)| is_own(slot))
-            .map(|((index, source), _)| (index, source.value))
+            .map(|((slot, source), _)| (slot, self.shadow.conformed(slot, source.value)))
             .collect()
     }
 
@@ -383,27 +405,6 @@ impl<M: Module> EmaModel<M> {
             path: culprit.map_or_else(String::new, |(slot, _)| slot.path.clone()),
         })
     }
-
-    fn copy(&mut self, sources: &[Source], actions: &[Action]) {
-        for (slot, (source, action)) in sources.iter().zip(actions).enumerate() {
-            match action {
-                Action::Average | Action::Copy | Action::Reestimate => {
-                    self.shadow.copy(slot, &source.value);
-                }
-                Action::Ignore => {}
-            }
-        }
-    }
-
-    fn average(&mut self, sources: &[Source], actions: &[Action], weight: f64) {
-        for (slot, (source, action)) in sources.iter().zip(actions).enumerate() {
-            match action {
-                Action::Average => self.shadow.average(slot, &source.value, weight),
-                Action::Copy | Action::Reestimate => self.shadow.copy(slot, &source.value),
-                Action::Ignore => {}
-            }
-        }
-    }
 }
 
 /// What an optimizer step is going to do to an average.
@@ -413,6 +414,15 @@ pub(crate) enum Due {
     Skip,
     Copy { actions: Vec<Action> },
     Average { actions: Vec<Action>, decay: f64 },
+}
+
+impl Due {
+    pub(crate) fn changes_values(&self) -> bool {
+        match self {
+            Self::Nothing | Self::Skip => false,
+            Self::Copy { .. } | Self::Average { .. } => true,
+        }
+    }
 }
 
 /// Whether sources are finite where they would be averaged, as far as somebody has already looked: averages of

@@ -4,7 +4,7 @@
 //! pure Rust code.
 
 mod axis;
-mod stroke;
+mod pieces;
 
 use std::error::Error;
 use std::fs;
@@ -17,7 +17,7 @@ use plotters::style::register_font;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 pub use axis::{Axis, grouped};
-use stroke::{Point, dashes, inside};
+use pieces::{Point, dashes, inside};
 
 const WIDTH: u32 = 1200;
 const HEIGHT: u32 = 1000;

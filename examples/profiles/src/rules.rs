@@ -1,4 +1,4 @@
-//! The rules that are compared.
+//! The rules that are compared. Their numbers are fixed and in range, so their constructors do not panic.
 
 use burn_ema::{
     Annealing, Decay, ExponentialWarmup, ImageRampUp, LinearWarmup, PowerWarmup, TfRamp,

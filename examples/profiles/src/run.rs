@@ -84,7 +84,7 @@ fn weight_panel(lines: Vec<Line>, steps: u64) -> Panel {
             chart::grouped(steps)
         ),
         x: Axis::linear("position in the training", 0.0..1.0, tenths),
-        y: Axis::logarithmic("weight x number of steps", 0.01..1.6 * highest),
+        y: Axis::logarithmic("weight × number of steps", 0.01..1.6 * highest),
         lines,
     }
 }
@@ -121,7 +121,7 @@ mod tests {
         assert_eq!(&picture[..8], b"\x89PNG\r\n\x1a\n");
         let text = report.to_string();
         let last = format!("picture={}", out.join(PICTURE).display());
-        assert_eq!(text.lines().last(), Some(last.as_str()));
+        assert_eq!(text.lines().next_back(), Some(last.as_str()));
         // A header, each rule, the picture.
         let rules = rules::averages().len() + rules::warmups().len();
         assert_eq!(text.lines().count(), rules + 2);

@@ -138,9 +138,10 @@ impl<M: Module> EmaModel<M> {
         let estimated = reestimate(&self.settled().model(), batches, forward)?;
         self.release();
         let values = self.shadow.collect(&estimated)?;
-        for (slot, source) in values.iter().enumerate() {
+        for (slot, source) in values.into_iter().enumerate() {
             if self.shadow.slots()[slot].is_buffer {
-                self.shadow.copy(slot, &source.value);
+                let value = self.shadow.conformed(slot, source.value);
+                self.shadow.copy(slot, value);
             }
         }
         Ok(())

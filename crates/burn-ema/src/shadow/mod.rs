@@ -96,20 +96,31 @@ impl<M: Module> Shadow<M> {
         collect::matching(source, &self.slots)
     }
 
-    /// Moves the value of a slot towards `source`.
-    pub(crate) fn average(&mut self, slot: usize, source: &BridgeTensor, weight: f64) {
-        let device = self.pinned.clone().unwrap_or_else(|| op::device(source));
+    /// `source` as a slot wants it: on its device, and of its dtype if it is a float.
+    pub(crate) fn conformed(&self, slot: usize, source: BridgeTensor) -> BridgeTensor {
+        let (device, dtype) = self.wants(slot, &source);
+        op::conform(source, &device, dtype)
+    }
+
+    /// The device and the dtype that a slot wants `source` to be.
+    pub(crate) fn wants(&self, slot: usize, source: &BridgeTensor) -> (Device, DType) {
+        let device = self.pinned.clone();
+        let device = device.unwrap_or_else(|| op::device(source));
+        (device, self.slots[slot].value().dtype())
+    }
+
+    /// Moves the value of a slot towards `source`, which is [conformed](Self::conformed).
+    pub(crate) fn average(&mut self, slot: usize, source: BridgeTensor, weight: f64) {
+        let device = op::device(&source);
         self.slots[slot].change(|value| {
             let dtype = value.dtype();
-            let value = op::conform(value, &device, dtype);
-            op::lerp(value, op::conform(source.clone(), &device, dtype), weight)
+            op::lerp(op::conform(value, &device, dtype), source, weight)
         });
     }
 
-    /// Gives a slot the value of `source`.
-    pub(crate) fn copy(&mut self, slot: usize, source: &BridgeTensor) {
-        let device = self.pinned.clone().unwrap_or_else(|| op::device(source));
-        self.slots[slot].change(|value| op::conform(source.clone(), &device, value.dtype()));
+    /// Gives a slot the value of `source`, which is [conformed](Self::conformed).
+    pub(crate) fn copy(&mut self, slot: usize, source: BridgeTensor) {
+        self.slots[slot].change(|_| source);
     }
 
     /// The averaged model as it runs: validation state, values of the source's dtypes.

@@ -1,0 +1,575 @@
+//! Several averages in Burn's learner, weights that switch to an average, and statistics from data.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::slice;
+
+use burn::module::Module;
+use burn::optim::OptimizerRecord;
+use burn::store::ModuleRecord;
+use burn::train::checkpoint::KeepLastNCheckpoints;
+use burn::train::metric::{LossMetric, Metric};
+use burn::train::{InferenceStep, SupervisedTraining, TrainStep};
+use burn_ema::{
+    Action, Decay, EmaConfig, EmaModel, EmaSet, EmaSetConfig, PlainRecord, Policy, Switch, record,
+};
+use burn_ema_tests::compare::{assert_near, numbers};
+use burn_ema_tests::learner::{
+    Batch, LEARNING_RATE, Net, Values, adam, assert_same, average_values, batches, device,
+    difference, drive, learner, loader, synced_values, training, values,
+};
+use burn_ema_tests::snapshot::assert_same_values;
+use burn_ema_train::{EmaLearner, Online};
+
+fn constant(decay: f64) -> EmaConfig {
+    EmaConfig::new().with_decay(Decay::constant(decay))
+}
+
+/// Averages at each step.
+fn fast() -> EmaConfig {
+    constant(0.6)
+}
+
+/// Averages at steps 5, 8, 11 and so on.
+fn slow() -> EmaConfig {
+    EmaConfig::new()
+        .with_decay(Decay::power_warmup(0.7))
+        .with_start(2)
+        .with_interval(3)
+}
+
+fn fast_and_slow() -> EmaSetConfig {
+    EmaSetConfig::new()
+        .with("fast", fast())
+        .with("slow", slow())
+}
+
+fn average<V>(learner: &EmaLearner<Net, V>, name: &str) -> EmaModel<Net> {
+    learner.averages().unwrap().into_average(name).unwrap()
+}
+
+fn full_values(average: &EmaModel<Net>) -> Values {
+    values(&average.full_precision_model())
+}
+
+/// A log file of the second epoch.
+fn log(directory: &Path, split: &str, name: &str) -> String {
+    let path = directory.join(format!("{split}/epoch-2/{name}.log"));
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"))
+}
+
+fn number(line: &str) -> f64 {
+    line.split(',').next().unwrap().parse().unwrap()
+}
+
+/// The validation losses that were logged, one for each batch.
+fn logged(directory: &Path, name: &str) -> Vec<f64> {
+    let log = log(directory, "valid", name);
+    let batches = log.lines().filter(|line| !line.ends_with(",final"));
+    batches.map(number).collect()
+}
+
+/// The losses of `model`, which is in validation state, on the examples 20 to 30.
+fn losses(model: &Net) -> Vec<f64> {
+    let loss = |batch| {
+        InferenceStep::step(model, batch)
+            .loss
+            .into_scalar::<f32>()
+            .into()
+    };
+    let batches = batches(20..30, 4, &device().inner());
+    batches.into_iter().map(loss).collect()
+}
+
+#[test]
+fn training_and_each_average_are_what_they_are_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let plain = training(&path("plain"), 0..18, 18..26)
+        .num_epochs(2)
+        .launch(learner(Net::new(0.0, &device())));
+    let averaged = |name: &str, config: EmaSetConfig| {
+        training(&path(name), 0..18, 18..26)
+            .num_epochs(2)
+            .launch(learner(EmaLearner::new(Net::new(0.0, &device()), config)))
+            .model
+    };
+    let both = averaged("both", fast_and_slow());
+
+    let online = synced_values(both.online());
+    assert_same(&online, &synced_values(&plain.model), "online weights");
+    for (name, config, updates) in [("fast", fast(), 10), ("slow", slow(), 2)] {
+        let alone = averaged(name, config.into()).average().unwrap();
+        assert_same_values(&average(&both, name), &alone);
+        assert_eq!((alone.num_steps(), alone.num_updates()), (10, updates));
+    }
+    let [fast, slow] = ["fast", "slow"].map(|name| full_values(&average(&both, name)));
+    assert!(difference(&fast, &slow) > 1e-3);
+    assert!(difference(&fast, &online) > 1e-3);
+}
+
+#[test]
+fn chosen_average_validates_and_is_the_result() {
+    let directory = tempfile::tempdir().unwrap();
+    let model = EmaLearner::new(Net::new(0.5, &device()), fast_and_slow()).with_chosen("slow");
+    let result = training(directory.path(), 0..20, 20..30)
+        .metrics((LossMetric::new(),))
+        .num_epochs(2)
+        .launch(learner(model))
+        .model;
+
+    let [fast, slow] = ["fast", "slow"].map(|name| average(&result, name));
+    assert_same_values(&result.average().unwrap(), &slow);
+    let (fast, slow) = (fast.into_model(), slow.into_model());
+    assert_eq!(logged(directory.path(), "Loss"), losses(&slow));
+    assert_ne!(losses(&fast), losses(&slow));
+    assert_same(&values(&result.into_ema()), &values(&slow), "the result");
+}
+
+#[test]
+fn first_average_validates_unless_another_is_chosen() {
+    let mut learner = learner(EmaLearner::new(Net::new(0.0, &device()), fast_and_slow()));
+    drive(&mut learner, &batches(0..24, 4, &device()));
+    let model = learner.model();
+    let [fast, slow] = ["fast", "slow"].map(|name| average(&model, name));
+    assert_same_values(&model.average().unwrap(), &fast);
+    assert_same(
+        &values(&model.clone().into_ema()),
+        &values(fast.model()),
+        "the result",
+    );
+
+    // Of a training that is already under way, and of a snapshot of it.
+    for model in [model.clone(), model.valid()] {
+        let chosen = model.with_chosen("slow");
+        assert_same_values(&chosen.average().unwrap(), &slow);
+        assert_same(
+            &values(&chosen.into_ema()),
+            &values(slow.model()),
+            "the chosen",
+        );
+    }
+}
+
+#[test]
+fn name_of_no_average_is_refused_with_those_that_there_are() {
+    let expected = r#"there is no average `medium`: there are ["fast", "slow"]"#;
+    let model = EmaLearner::new(Net::new(0.0, &device()), fast_and_slow());
+    let error = model.monitor().of("medium").unwrap_err();
+    assert_eq!(error.to_string(), expected);
+    let metric = model.metric_of("medium", LossMetric::new());
+    assert_eq!(metric.err().unwrap().to_string(), expected);
+    let error = model.try_with_chosen("medium").unwrap_err();
+    assert_eq!(error.to_string(), expected);
+}
+
+#[test]
+fn averages_that_are_not_valid_are_refused() {
+    let refused = |config: EmaSetConfig| {
+        let model = EmaLearner::try_new(Net::new(0.0, &device()), config);
+        model.unwrap_err().to_string()
+    };
+    let error = refused(EmaSetConfig::new());
+    assert!(error.contains("add one with"), "{error}");
+    let error = refused(fast_and_slow().with("fast", slow()));
+    assert!(error.contains("`fast` is there twice"), "{error}");
+}
+
+#[test]
+fn all_weights_are_validated_side_by_side() {
+    let directory = tempfile::tempdir().unwrap();
+    let model = EmaLearner::new(Net::new(0.5, &device()), fast_and_slow())
+        .with_chosen("slow")
+        .side_by_side();
+    let loss_of = |name: &str| model.metric_of(name, LossMetric::new()).unwrap();
+    let (fast, slow) = (loss_of("fast"), loss_of("slow"));
+    let result = training(directory.path(), 0..20, 20..30)
+        .metrics((LossMetric::new(),))
+        .metric_valid_numeric(Online::new(LossMetric::new()))
+        .metric_valid_numeric(fast)
+        .metric_valid_numeric(slow)
+        .num_epochs(2)
+        .launch(learner(model))
+        .model;
+
+    let [fast, slow] = ["fast", "slow"].map(|name| losses(average(&result, name).model()));
+    let online = losses(result.online());
+    assert!(fast != slow && slow != online && online != fast);
+    let logged = |name: &str| logged(directory.path(), name);
+    assert_eq!(logged("Loss"), slow);
+    assert_eq!(logged("Loss_(slow)"), slow);
+    assert_eq!(logged("Loss_(fast)"), fast);
+    assert_eq!(logged("Loss_(online)"), online);
+    let trained = directory.path().join("train/epoch-2/Loss_(fast).log");
+    assert!(!trained.exists());
+}
+
+#[test]
+fn monitor_shows_each_average_by_its_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let model = EmaLearner::new(Net::new(0.4, &device()), fast_and_slow());
+    let monitor = model.monitor();
+    let slow = monitor.of("slow").unwrap();
+    assert_eq!(*monitor.decay().name(), "EMA decay (fast)");
+    assert_eq!(*slow.updates().name(), "EMA updates (slow)");
+    let result = training(directory.path(), 0..20, 20..24)
+        .metric_train_numeric(monitor.decay())
+        .metric_train_numeric(monitor.updates())
+        .metric_train_numeric(slow.decay())
+        .metric_train_numeric(slow.updates())
+        .metric_train_numeric(slow.distance(5))
+        .num_epochs(2)
+        .launch(learner(model))
+        .model;
+
+    // The third average of the slow one is next.
+    let decays = [0.6, 1.0 - 3.0_f64.powf(-0.7)];
+    assert_eq!([monitor.num_updates(), slow.num_updates()], [10, 2]);
+    assert_eq!([monitor.current_decay(), slow.current_decay()], decays);
+    // Measured at step 10, the last one.
+    let distance = average(&result, "slow").relative_distance(result.online());
+    let (measured, distance) = (slow.last_distance().unwrap(), distance.unwrap());
+    assert!((measured - distance).abs() < 1e-6 * distance);
+    assert!(distance > 1e-3);
+    assert_eq!(monitor.last_distance(), None);
+
+    let last = |name: &str| number(log(directory.path(), "train", name).lines().last().unwrap());
+    assert_eq!(last("EMA_updates_(fast)"), 10.0);
+    assert_eq!(last("EMA_updates_(slow)"), 2.0);
+    let logged = [last("EMA_decay_(fast)"), last("EMA_decay_(slow)")];
+    assert_eq!(logged, decays);
+    assert_eq!(last("EMA_distance_(slow)"), measured);
+}
+
+/// 5 steps an epoch, with a checkpoint of each.
+fn checkpointed(directory: &Path) -> SupervisedTraining<EmaLearner<Net>> {
+    training(directory, 0..18, 18..24)
+        .with_default_checkpointers()
+        .with_checkpointing_strategy(KeepLastNCheckpoints::new(10))
+}
+
+fn saved(directory: &Path, epoch: usize) -> ModuleRecord {
+    let path = directory.join(format!("checkpoint/model-{epoch}.bpk"));
+    ModuleRecord::load(path).unwrap()
+}
+
+#[track_caller]
+fn assert_same_state(left: &EmaLearner<Net>, right: &EmaLearner<Net>) {
+    let (online, other) = (synced_values(left.online()), synced_values(right.online()));
+    assert_same(&online, &other, "online weights and statistics");
+    let (left, right) = (left.averages().unwrap(), right.averages().unwrap());
+    assert!(left.names().eq(right.names()));
+    for ((_, one), (_, other)) in left.iter().zip(right.iter()) {
+        assert_same_values(one, other);
+    }
+}
+
+/// The checkpoint, of step 10, lies between two updates of the slow average, and a switch is at step 12.
+#[test]
+fn resumed_training_is_bit_for_bit_the_uninterrupted_one() {
+    let config = || {
+        fast_and_slow().with(
+            "switching",
+            constant(0.8).with_start(3).with_switch(Switch::every(4)),
+        )
+    };
+    let model = |phase: f32| EmaLearner::new(Net::new(phase, &device()), config());
+    let directory = tempfile::tempdir().unwrap();
+    let (whole, parts) = (
+        directory.path().join("whole"),
+        directory.path().join("parts"),
+    );
+    let uninterrupted = checkpointed(&whole)
+        .num_epochs(4)
+        .launch(learner(model(0.0)));
+    let half = checkpointed(&parts)
+        .num_epochs(2)
+        .launch(learner(model(0.0)));
+    // Weights, ids and counters of the second part all come from the checkpoint.
+    let resumed = checkpointed(&parts)
+        .num_epochs(4)
+        .checkpoint(2)
+        .launch(learner(model(3.0)));
+    assert_same_state(&resumed.model, &uninterrupted.model);
+    for (name, updates) in [("fast", 20), ("slow", 6), ("switching", 17)] {
+        let (average, before) = (average(&resumed.model, name), average(&half.model, name));
+        let counters = (average.num_steps(), average.num_updates());
+        assert_eq!(counters, (20, updates), "{name}");
+        assert!(difference(&full_values(&average), &full_values(&before)) > 1e-2);
+    }
+
+    // The last checkpoints are equal too, and so are steps from each with its optimizer state.
+    let from = |directory: &Path| {
+        let mut learner = learner(model(4.0).load_record(saved(directory, 4)));
+        let optim = directory.join("checkpoint/optim-4.bpk");
+        learner.load_optim(OptimizerRecord::load(optim).unwrap());
+        drive(&mut learner, &batches(30..46, 4, &device()));
+        learner.model()
+    };
+    assert_same_state(&from(&whole), &from(&parts));
+}
+
+#[test]
+fn checkpoint_holds_each_average_under_its_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let model = EmaLearner::new(Net::new(0.0, &device()), fast_and_slow());
+    let trained = checkpointed(directory.path()).launch(learner(model)).model;
+    let checkpoint = saved(directory.path(), 1);
+    for name in ["fast", "slow"] {
+        let path = format!("burn_ema.{name}");
+        assert!(record::holds_average(&checkpoint, &path), "{path}");
+    }
+    assert!(!record::holds_average(&checkpoint, "burn_ema"));
+
+    let fresh = EmaLearner::new(Net::new(3.0, &device()), fast_and_slow());
+    let monitor = fresh.monitor();
+    let loaded = fresh.load_record(checkpoint.clone());
+    assert_same_state(&loaded, &trained);
+    let updates = monitor.of("slow").unwrap().num_updates();
+    assert_eq!((monitor.num_updates(), updates), (5, 1));
+
+    // A plain model finds the online weights.
+    let plain = Net::new(3.0, &device()).load_record(checkpoint.allow_unused(true));
+    let online = synced_values(trained.online());
+    assert_same(&values(&plain), &online, "a plain model");
+}
+
+fn some_steps(config: impl Into<EmaSetConfig>) -> EmaLearner<Net> {
+    let mut learner = learner(EmaLearner::new(Net::new(0.0, &device()), config));
+    drive(&mut learner, &batches(0..24, 4, &device()));
+    learner.model()
+}
+
+#[test]
+fn checkpoint_of_other_averages_is_refused_and_changes_nothing() {
+    let one = some_steps(fast()).into_record();
+    let only_fast = some_steps(EmaSetConfig::new().with("fast", fast())).into_record();
+    let model = some_steps(fast_and_slow());
+    let online = synced_values(model.online());
+    let averages = ["fast", "slow"].map(|name| average(&model, name));
+    let refused = |checkpoint: &ModuleRecord| {
+        let loaded = model.clone().try_load_record(checkpoint.clone());
+        let error = loaded.unwrap_err().to_string();
+        let now = synced_values(model.online());
+        assert_same(&now, &online, "online weights");
+        for (name, before) in ["fast", "slow"].iter().zip(&averages) {
+            assert_same_values(&average(&model, name), before);
+        }
+        error
+    };
+    refused(&one);
+    let error = refused(&only_fast);
+    assert!(error.contains("no average `slow`"), "{error}");
+
+    // Nor does it pass for a plain model, or a checkpoint of several averages for one of a single average.
+    let start_from = |config: EmaConfig| config.with_plain_record(PlainRecord::StartFrom);
+    let starting = EmaSetConfig::new()
+        .with("fast", start_from(fast()))
+        .with("slow", start_from(slow()));
+    let fresh = EmaLearner::new(Net::new(3.0, &device()), starting);
+    assert!(fresh.try_load_record(one).is_err());
+    let fresh = EmaLearner::new(Net::new(3.0, &device()), start_from(fast()));
+    assert!(fresh.try_load_record(model.into_record()).is_err());
+}
+
+/// The online weights and the averages after each step of a loop that is written by hand, whose optimizer is a
+/// new one after each switch if it `forgets`.
+fn by_hand(config: &EmaSetConfig, steps: &[Batch], forgets: bool) -> Vec<(Values, EmaSet<Net>)> {
+    let mut net = Net::new(0.2, &device());
+    let mut optim = adam();
+    let mut averages = config.init(&net);
+    let mut seen = Vec::new();
+    for batch in steps {
+        let output = TrainStep::step(&net, batch.clone());
+        net = optim.step(LEARNING_RATE, net, output.grads);
+        averages.update(&net).unwrap();
+        if averages.switch_if_due(&mut net).unwrap() && forgets {
+            optim = adam();
+        }
+        seen.push((synced_values(&net), averages.clone()));
+    }
+    seen
+}
+
+#[test]
+fn online_weights_become_the_average_at_each_switch() {
+    let config = constant(0.7).with_switch(Switch::every(3));
+    let steps = batches(0..32, 4, &device());
+    let expected = by_hand(&config.clone().into(), &steps, false);
+    let mut learner = learner(EmaLearner::new(Net::new(0.2, &device()), config));
+    for (step, (batch, (online, averages))) in (1..).zip(steps.iter().zip(expected)) {
+        drive(&mut learner, slice::from_ref(batch));
+        let model = learner.model();
+        let (found, average) = (synced_values(model.online()), average_values(&model));
+        assert_same(&found, &online, "online weights");
+        assert_same(&average, &full_values(averages.first()), "average");
+        // Statistics are copied, so they are the same anyway.
+        assert_eq!(found == average, step % 3 == 0, "step {step}");
+    }
+}
+
+#[test]
+fn training_that_switches_is_the_loop_by_hand() {
+    let switch = Switch {
+        start: 1,
+        keep: 0.25,
+        ..Switch::every(3)
+    };
+    let config = EmaSetConfig::new()
+        .with("slow", slow())
+        .with("fast", fast().with_switch(switch));
+    let epoch = batches(0..20, 4, &device());
+    let steps = [epoch.clone(), epoch].concat();
+    let expected = by_hand(&config, &steps, false);
+    let (online, averages) = expected.last().unwrap();
+
+    let directory = tempfile::tempdir().unwrap();
+    let result = training(directory.path(), 0..20, 20..24)
+        .num_epochs(2)
+        .launch(learner(EmaLearner::new(
+            Net::new(0.2, &device()),
+            config.clone(),
+        )))
+        .model;
+    let found = synced_values(result.online());
+    assert_same(&found, online, "online weights");
+    for (name, expected) in averages.iter() {
+        assert_same_values(&average(&result, name), expected);
+    }
+
+    // The switches, at steps 4, 7 and 10, did something, and the optimizer kept its state over them.
+    let never = EmaSetConfig::new().with("slow", slow());
+    for (config, forgets) in [(never, false), (config, true)] {
+        let other = by_hand(&config, &steps, forgets);
+        assert!(difference(&other.last().unwrap().0, &found) > 1e-3);
+    }
+}
+
+fn reestimating() -> EmaConfig {
+    EmaConfig::new()
+        .with_decay(Decay::equal_weights())
+        .with_policy(Policy::new().with_buffers(Action::Reestimate))
+}
+
+/// `net` with the statistics of the first `count` of five batches.
+fn reestimated(net: &Net, count: usize) -> Net {
+    let batches = batches(0..20, 4, &device()).into_iter().take(count);
+    let forward = |net: &Net, batch: &Batch| drop(InferenceStep::step(net, batch.clone()));
+    burn_ema::reestimate(net, batches, forward).unwrap()
+}
+
+/// Mean and variance of what `net` feeds to its norm, as means over `batches`, in f64.
+fn statistics(net: &Net, batches: &[Batch]) -> [Vec<f64>; 2] {
+    let mut statistics = [Vec::new(), Vec::new()];
+    for batch in batches {
+        let hidden = net.body.forward(batch.inputs.clone());
+        let [rows, columns] = hidden.dims();
+        let hidden = numbers(&hidden);
+        let share = 1.0 / (rows * batches.len()) as f64;
+        let [means, variances] = &mut statistics;
+        means.resize(columns, 0.0);
+        variances.resize(columns, 0.0);
+        for column in 0..columns {
+            let values = || hidden.iter().skip(column).step_by(columns);
+            let mean = values().sum::<f64>() / rows as f64;
+            means[column] += values().sum::<f64>() * share;
+            variances[column] += values().map(|x| (x - mean).powi(2)).sum::<f64>() * share;
+        }
+    }
+    statistics
+}
+
+#[test]
+fn statistics_of_the_average_are_those_of_the_given_batches() {
+    let averaged = |count: usize| {
+        let model = EmaLearner::new(Net::new(0.5, &device()), reestimating())
+            .with_reestimation(loader(0..20, 4), count);
+        let mut learner = learner(model);
+        drive(&mut learner, &batches(0..20, 4, &device()));
+        learner.model()
+    };
+    let model = averaged(3);
+    let average = model.average().unwrap().into_model();
+    let expected = values(&reestimated(&average, 3));
+    assert_same(&values(&model.valid().into_ema()), &expected, "validation");
+    let result = values(&model.into_ema());
+    assert_same(&result, &expected, "the result");
+    let all = values(&reestimated(&average, 5));
+    for other in [&all, &values(&average)] {
+        assert!(difference(&expected, other) > 1e-4);
+    }
+    // There are not more than five.
+    assert_same(&values(&averaged(100).into_ema()), &all, "of all batches");
+
+    let given = &batches(0..20, 4, &device().inner())[..3];
+    let [means, variances] = statistics(&average, given);
+    let wide = |path: &str| -> Vec<f64> {
+        let numbers = expected[path].iter();
+        numbers.map(|x| f64::from(*x)).collect()
+    };
+    assert_near(&wide("norm.running_mean"), &means, 1e-4);
+    assert_near(&wide("norm.running_var"), &variances, 1e-4);
+}
+
+#[test]
+fn validation_runs_with_statistics_of_data_and_training_without() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let plain = training(&path("plain"), 0..20, 20..30)
+        .num_epochs(2)
+        .launch(learner(Net::new(0.5, &device())));
+    let config = EmaSetConfig::new()
+        .with("mean", reestimating())
+        .with("fast", fast());
+    let model = EmaLearner::new(Net::new(0.5, &device()), config)
+        .with_reestimation(loader(0..20, 4), 3)
+        .side_by_side();
+    let of_fast = model.metric_of("fast", LossMetric::new()).unwrap();
+    let result = training(&path("ema"), 0..20, 20..30)
+        .metrics((LossMetric::new(),))
+        .metric_valid_numeric(of_fast)
+        .num_epochs(2)
+        .launch(learner(model))
+        .model;
+
+    let online = synced_values(result.online());
+    assert_same(&online, &synced_values(&plain.model), "online weights");
+    let mean = average(&result, "mean").into_model();
+    let expected = reestimated(&mean, 3);
+    assert_eq!(logged(&path("ema"), "Loss"), losses(&expected));
+    assert_ne!(losses(&expected), losses(&mean));
+    // Only what asks for it is re-estimated.
+    let fast = average(&result, "fast").into_model();
+    assert_eq!(logged(&path("ema"), "Loss_(fast)"), losses(&fast));
+    assert_same(&values(&result.into_ema()), &values(&expected), "result");
+}
+
+#[test]
+fn statistics_without_data_stop_the_training_at_its_first_step() {
+    let directory = tempfile::tempdir().unwrap();
+    let training = training(directory.path(), 0..20, 20..24).num_epochs(2);
+    let config = EmaSetConfig::new()
+        .with("fast", fast())
+        .with("mean", reestimating());
+    let model = EmaLearner::new(Net::new(0.0, &device()), config)
+        .with_interrupter(training.interrupter());
+    let result = training.launch(learner(model));
+    let interruption = result.interrupted.expect("the training was stopped");
+    let reason = interruption.reason.unwrap();
+    assert!(reason.contains("EmaLearner::with_reestimation"), "{reason}");
+    assert_eq!(average(&result.model, "fast").num_steps(), 0);
+}
+
+#[test]
+fn statistics_without_data_panic_without_an_interrupter() {
+    let model = EmaLearner::new(Net::new(0.0, &device()), reestimating());
+    let mut learner = learner(model);
+    let panic = catch_unwind(AssertUnwindSafe(|| {
+        drive(&mut learner, &batches(0..4, 4, &device()));
+    }));
+    let message = *panic.unwrap_err().downcast::<String>().unwrap();
+    assert!(
+        message.contains("EmaLearner::with_reestimation"),
+        "{message}"
+    );
+}

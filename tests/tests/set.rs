@@ -1,0 +1,789 @@
+//! Several averages of one model: each is the one alone, and all of them take a step or none does.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use burn::config::{Config, config_to_json};
+use burn::module::{Devices, Module, ModuleMapper, ModuleVisitor};
+use burn::optim::AdamWConfig;
+use burn::tensor::{DType, Device};
+use burn_ema::{
+    Action, Annealing, Decay, EmaConfig, EmaError, EmaModel, EmaSet, EmaSetConfig,
+    ExponentialWarmup, ImageRampUp, LinearWarmup, Moment, NonFinite, PlainRecord, Policy,
+    ShadowDType, Switch, TfRamp, Update, record,
+};
+use burn_ema_tests::backend::{autodiff_device, device, has_dtype};
+use burn_ema_tests::models::{Mixed, Net, Weights};
+use burn_ema_tests::snapshot::{assert_same, assert_same_values, numbers_at, values, with_numbers};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+/// Values and counters, without the ids, which are drawn anew for each model.
+fn stored<M: Module>(module: &M) -> Vec<String> {
+    let values = values(module);
+    values
+        .iter()
+        .map(|value| format!("{:?}", value.stored()))
+        .collect()
+}
+
+/// The averages of a set, and each of them alone.
+struct Both<M: Module> {
+    set: EmaSet<M>,
+    alone: Vec<EmaModel<M>>,
+}
+
+impl<M: Module> Both<M> {
+    fn new(config: &EmaSetConfig, start: &M) -> Self {
+        let averages = config.averages.iter();
+        Self {
+            set: config.init(start),
+            alone: averages.map(|one| one.config.init(start)).collect(),
+        }
+    }
+
+    /// A step of the set and then of those alone, which comes out equal to the bit.
+    #[track_caller]
+    fn update(&mut self, source: &M) {
+        let done = self.set.update(source).unwrap();
+        let alone = self.alone.iter_mut();
+        let expected: Vec<Update> = alone.map(|ema| ema.update(source).unwrap()).collect();
+        assert_eq!(done, expected);
+        for ((name, average), alone) in self.set.iter().zip(&self.alone) {
+            assert_eq!(stored(average), stored(alone), "{name}");
+        }
+    }
+}
+
+/// Every rule, no two of them with the same start and interval.
+fn every_rule() -> EmaSetConfig {
+    let two_phases = |at: Moment| if at.updates < 5 { 0.5 } else { 0.75 };
+    let rules: [(&str, Decay); 15] = [
+        ("constant", Decay::constant(0.9)),
+        ("weight", Decay::weight(0.3)),
+        ("half-life", Decay::half_life(5.0)),
+        ("power warm-up", Decay::power_warmup(0.75)),
+        ("TensorFlow", TfRamp::new(0.9).into()),
+        ("exponential", ExponentialWarmup::new(0.95, 6.0).into()),
+        ("linear", LinearWarmup::new(0.25, 0.9, 7).into()),
+        ("images", ImageRampUp::new(0.5, Some(0.1), 32).into()),
+        ("annealing", Annealing::new(0.1, 4.0).into()),
+        ("equal weights", Decay::equal_weights()),
+        ("power function", Decay::sigma_rel(0.1)),
+        ("custom", Decay::custom("two phases", two_phases)),
+        ("per step", Decay::constant(0.9).per_step()),
+        ("debiased", Decay::constant(0.9).debiased()),
+        ("copy first", Decay::half_life(4.0).copy_first(2)),
+    ];
+    (0..)
+        .zip(rules)
+        .fold(EmaSetConfig::new(), |set, (i, (name, decay))| {
+            let non_trainable = match i % 2 {
+                0 => Action::Copy,
+                _ => Action::Average,
+            };
+            let config = EmaConfig::new()
+                .with_decay(decay)
+                .with_start(i % 5)
+                .with_interval(1 + i % 3)
+                .with_policy(Policy::new().with_non_trainable(non_trainable));
+            set.with(name, config)
+        })
+}
+
+#[test]
+fn each_average_of_a_set_is_the_one_alone() {
+    let device = device();
+    let mut both = Both::new(&every_rule(), &Mixed::at(None, &device));
+    for t in 0..40 {
+        both.update(&Mixed::at(Some(t), &device));
+    }
+    for ((_, average), alone) in both.set.iter().zip(&both.alone) {
+        assert_same_values(average.model(), alone.model());
+    }
+    let averages = both.set.iter();
+    let mut found: Vec<f64> = averages
+        .map(|(_, average)| numbers_at(average.model(), "a")[0])
+        .collect();
+    found.sort_by(f64::total_cmp);
+    found.dedup();
+    assert_eq!(found.len(), 15, "no two rules give the same: {found:?}");
+}
+
+/// The set comes first at each step, so the running statistics that it sees are not yet up to date.
+#[test]
+fn each_average_of_a_trained_network_is_the_one_alone() {
+    let device = autodiff_device();
+    let mut optim = AdamWConfig::new().init();
+    let mut net = Net::new(&device);
+    let mut both = Both::new(&every_rule(), &net);
+    for step in 0..40 {
+        net = net.trained(step, &mut optim, &device);
+        both.update(&net);
+    }
+    for ((_, average), alone) in both.set.iter().zip(&both.alone) {
+        assert_same_values(average.model(), alone.model());
+    }
+}
+
+fn rule() -> impl Strategy<Value = Decay> {
+    let plain = prop_oneof![
+        (0.5_f64..=1.0).prop_map(Decay::constant),
+        (0.0_f64..=1.0).prop_map(Decay::weight),
+        (0.1_f64..100.0).prop_map(Decay::half_life),
+        (0.1_f64..2.0).prop_map(Decay::power_warmup),
+        (0.5_f64..=1.0).prop_map(|max| Decay::from(TfRamp::new(max))),
+        (0.5_f64..=1.0, 0.1_f64..50.0)
+            .prop_map(|(max, tau)| Decay::from(ExponentialWarmup::new(max, tau))),
+        (0.0_f64..=1.0, 0.5_f64..=1.0, 0..20_u64)
+            .prop_map(|(from, to, updates)| Decay::from(LinearWarmup::new(from, to, updates))),
+        (0.01_f64..0.5, 0.1_f64..10.0)
+            .prop_map(|(weight, gamma)| Decay::from(Annealing::new(weight, gamma))),
+        Just(Decay::equal_weights()),
+        (0.01_f64..0.28).prop_map(Decay::sigma_rel),
+    ];
+    (plain, 0..4_u8).prop_map(|(rule, change)| match change {
+        0 => rule,
+        1 => rule.per_step(),
+        2 => rule.debiased(),
+        _ => rule.copy_first(2),
+    })
+}
+
+fn average() -> impl Strategy<Value = EmaConfig> {
+    (rule(), 0..6_u64, 1..5_u64).prop_map(|(decay, start, interval)| {
+        EmaConfig::new()
+            .with_decay(decay)
+            .with_start(start)
+            .with_interval(interval)
+    })
+}
+
+fn numbers() -> impl Strategy<Value = Vec<f32>> {
+    vec(-100.0_f32..100.0, 4)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 64,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn random_averages_of_a_set_are_those_alone(
+        averages in vec(average(), 1..6),
+        initial in numbers(),
+        seen in vec(numbers(), 1..30),
+    ) {
+        let name = |i: usize| format!("average {i}");
+        let named = (0..)
+            .zip(averages)
+            .fold(EmaSetConfig::new(), |set, (i, config)| set.with(name(i), config));
+        let mut both = Both::new(&named, &Weights::new(&initial, &device()));
+        for numbers in &seen {
+            both.update(&Weights::new(numbers, &device()));
+        }
+    }
+}
+
+/// A model that counts how often it is visited. What is made of it counts for itself.
+#[derive(Clone, Debug)]
+struct Counted {
+    model: Mixed,
+    visits: Arc<AtomicUsize>,
+}
+
+impl Counted {
+    fn new(model: Mixed) -> Self {
+        Self {
+            model,
+            visits: Arc::default(),
+        }
+    }
+}
+
+impl Module for Counted {
+    fn visit<V: ModuleVisitor>(&self, visitor: &mut V) {
+        self.visits.fetch_add(1, Ordering::SeqCst);
+        self.model.visit(visitor);
+    }
+
+    fn map<Mapper: ModuleMapper>(self, mapper: &mut Mapper) -> Self {
+        Self::new(self.model.map(mapper))
+    }
+
+    fn collect_devices(&self, devices: Devices) -> Devices {
+        self.model.collect_devices(devices)
+    }
+
+    fn fork(self, device: &Device) -> Self {
+        Self::new(self.model.fork(device))
+    }
+
+    fn to_device(self, device: &Device) -> Self {
+        Self::new(self.model.to_device(device))
+    }
+
+    fn train(self) -> Self {
+        Self::new(self.model.train())
+    }
+
+    fn valid(&self) -> Self {
+        Self::new(self.model.valid())
+    }
+
+    fn materialize(self) -> Self {
+        Self::new(self.model.materialize())
+    }
+}
+
+/// How often `update` visits its source.
+fn visits(update: impl FnOnce(&Counted)) -> usize {
+    let source = Counted::new(Mixed::at(Some(1), &device()));
+    update(&source);
+    source.visits.load(Ordering::SeqCst)
+}
+
+/// How often an update of a single average visits its source.
+fn visits_of_one() -> usize {
+    let mut ema = EmaConfig::new().init(&Counted::new(Mixed::at(None, &device())));
+    let visits = visits(|source| {
+        ema.update(source).unwrap();
+    });
+    assert!(visits > 0);
+    visits
+}
+
+#[test]
+fn update_of_a_set_visits_the_source_as_often_as_that_of_one_average() {
+    let start = Counted::new(Mixed::at(None, &device()));
+    let mut set = EmaSetConfig::new()
+        .with("plain", EmaConfig::new())
+        .with("careful", EmaConfig::new().with_non_finite(NonFinite::Skip))
+        .with("late", EmaConfig::new().with_start(9))
+        .init(&start);
+    let visits = visits(|source| {
+        set.update(source).unwrap();
+    });
+    assert_eq!(visits, visits_of_one());
+}
+
+#[test]
+fn source_is_not_visited_when_no_average_is_due() {
+    let start = Counted::new(Mixed::at(None, &device()));
+    let every = |interval: u64| EmaConfig::new().with_interval(interval);
+    let mut set = EmaSetConfig::new()
+        .with("second", every(2))
+        .with("third", every(3))
+        .with("fourth", every(4))
+        .init(&start);
+    let step = |_| {
+        visits(|source| {
+            set.update(source).unwrap();
+        })
+    };
+    let found: Vec<usize> = (1..=8).map(step).collect();
+    // One is due at steps 2, 3, 4, 6 and 8.
+    let expected = [0, 1, 1, 1, 0, 1, 0, 1].map(|due| due * visits_of_one());
+    assert_eq!(found, expected);
+}
+
+fn weights(numbers: &[f32]) -> Weights {
+    Weights::new(numbers, &device())
+}
+
+fn halving(non_finite: NonFinite) -> EmaConfig {
+    EmaConfig::new()
+        .with_decay(Decay::weight(0.5))
+        .with_non_finite(non_finite)
+}
+
+#[test]
+fn average_that_refuses_nan_keeps_the_others_from_changing() {
+    let mut set = EmaSetConfig::new()
+        .with("skips", halving(NonFinite::Skip))
+        .with("takes", halving(NonFinite::Propagate))
+        .with("refuses", halving(NonFinite::Error))
+        .init(&weights(&[0.0]));
+    set.update(&weights(&[4.0])).unwrap();
+    let before = values(&set);
+    let error = set.update(&weights(&[f32::NAN])).unwrap_err();
+    assert!(matches!(&error, EmaError::NonFinite { path } if path == "w"));
+    assert_same(&values(&set), &before);
+
+    set.update(&weights(&[6.0])).unwrap();
+    for (name, average) in set.iter() {
+        assert_eq!(numbers_at(average.model(), "w"), [4.0], "{name}");
+        let counters = [average.num_steps(), average.num_updates()];
+        assert_eq!((counters, average.num_skipped()), ([2, 2], 0), "{name}");
+    }
+}
+
+#[test]
+fn each_average_treats_nan_in_its_own_way() {
+    let mut set = EmaSetConfig::new()
+        .with("skips", halving(NonFinite::Skip))
+        .with("takes", halving(NonFinite::Propagate))
+        .with("waits", halving(NonFinite::Error).with_interval(3))
+        .init(&weights(&[0.0]));
+    set.update(&weights(&[4.0])).unwrap();
+    let done = set.update(&weights(&[f32::NAN])).unwrap();
+    let averaged = Update::Averaged { decay: 0.5 };
+    assert_eq!(done, [Update::Skipped, averaged, Update::Waiting]);
+    let number = |name: &str| numbers_at(set.average(name).unwrap().model(), "w")[0];
+    assert_eq!(number("skips"), 2.0);
+    assert!(number("takes").is_nan());
+    assert_eq!(number("waits"), 0.0);
+    assert_eq!(set.average("skips").unwrap().num_skipped(), 1);
+    assert_eq!(set.average("takes").unwrap().num_skipped(), 0);
+
+    assert!(set.update(&weights(&[f32::NAN])).is_err(), "it is due now");
+}
+
+/// `b` is a buffer: copied by default.
+#[test]
+fn only_what_an_average_averages_itself_stops_it() {
+    let averaging = Policy::new().with_non_trainable(Action::Average);
+    let mut set = EmaSetConfig::new()
+        .with("copies", halving(NonFinite::Skip))
+        .with("averages", halving(NonFinite::Skip).with_policy(averaging))
+        .with("copies too", halving(NonFinite::Skip))
+        .init(&Mixed::at(None, &device()));
+    let bad = with_numbers(Mixed::at(Some(1), &device()), "b", &[f32::NAN, 1.0]);
+    let averaged = Update::Averaged { decay: 0.5 };
+    let done = set.update(&bad).unwrap();
+    assert_eq!(done, [averaged, Update::Skipped, averaged]);
+}
+
+#[test]
+fn source_of_another_structure_leaves_all_averages_as_they_are() {
+    let list = |x: f32, lengths: &[usize]| -> Vec<Weights> {
+        let lengths = lengths.iter();
+        lengths.map(|length| weights(&vec![x; *length])).collect()
+    };
+    let good = [1_usize, 2];
+    let mut set = EmaSetConfig::new()
+        .with("halving", halving(NonFinite::Propagate))
+        .with("waiting", EmaConfig::new().with_interval(5))
+        .with("copying", EmaConfig::new().with_start(5))
+        .init(&list(0.0, &good));
+    set.update(&list(4.0, &good)).unwrap();
+    let before = values(&set);
+    let longer: &[usize] = &[1, 2, 1];
+    let shorter: &[usize] = &[1];
+    let wider: &[usize] = &[1, 3];
+    for (lengths, path) in [(longer, "`2.w`"), (shorter, "`1.w`"), (wider, "`1.w`")] {
+        let bad = list(8.0, lengths);
+        let error = set.update(&bad).unwrap_err().to_string();
+        assert!(error.starts_with(path), "{error}");
+        assert!(set.copy_from(&bad).is_err());
+        assert_same(&values(&set), &before);
+    }
+
+    set.update(&list(6.0, &good)).unwrap();
+    let number = |name: &str| numbers_at(set.average(name).unwrap().model(), "0.w")[0];
+    assert_eq!(
+        ["halving", "waiting", "copying"].map(number),
+        [4.0, 0.0, 6.0]
+    );
+}
+
+#[test]
+fn copy_makes_every_average_equal_to_the_source_and_leaves_the_counters() {
+    let mut both = Both::new(&every_rule(), &Mixed::at(None, &device()));
+    both.update(&Mixed::at(Some(1), &device()));
+    let source = Mixed::at(Some(9), &device());
+    both.set.copy_from(&source).unwrap();
+    for ((_, average), alone) in both.set.iter().zip(&both.alone) {
+        assert_same_values(average.model(), &source);
+        assert_eq!(average.num_steps(), 1);
+        assert_eq!(average.num_updates(), alone.num_updates());
+    }
+}
+
+#[test]
+fn model_switches_to_the_average_that_says_so() {
+    let mut set = EmaSetConfig::new()
+        .with("halving", halving(NonFinite::Propagate))
+        .with(
+            "switching",
+            EmaConfig::new()
+                .with_decay(Decay::weight(0.25))
+                .with_switch(Switch::every(2)),
+        )
+        .init(&weights(&[0.0]));
+    let mut model = weights(&[4.0]);
+    set.update(&model).unwrap();
+    assert!(!set.switch_if_due(&mut model).unwrap());
+    assert_eq!(numbers_at(&model, "w"), [4.0]);
+
+    // From 1 a quarter of the way to 9.
+    model = model.with(&[9.0]);
+    set.update(&model).unwrap();
+    assert!(set.switch_if_due(&mut model).unwrap());
+    assert_eq!(numbers_at(&model, "w"), [3.0]);
+    let halving = set.average("halving").unwrap();
+    assert_eq!(numbers_at(halving.model(), "w"), [5.5]);
+
+    let mut longer = weights(&[7.0, 8.0]);
+    assert!(set.switch_if_due(&mut longer).is_err());
+    assert_eq!(numbers_at(&longer, "w"), [7.0, 8.0]);
+}
+
+/// Gives `decay` at update 2, counted from 0, and halves otherwise.
+fn overshooting(decay: f64) -> EmaConfig {
+    let rule = move |at: Moment| if at.updates == 2 { decay } else { 0.5 };
+    EmaConfig::new().with_decay(Decay::custom("overshooting", rule))
+}
+
+const NO_DECAYS: [f64; 4] = [1.5, -0.25, f64::NAN, f64::INFINITY];
+
+#[track_caller]
+fn assert_names_the_rule(error: &EmaError) {
+    assert!(matches!(error, EmaError::InvalidDecay { .. }));
+    let message = error.to_string();
+    for part in ["decay must be in [0, 1]", "update 2", "overshooting"] {
+        assert!(message.contains(part), "{message}");
+    }
+}
+
+#[test]
+fn rule_that_gives_no_decay_stops_the_update_and_leaves_no_trace() {
+    for decay in NO_DECAYS {
+        let mut ema = overshooting(decay).init(&weights(&[0.0]));
+        ema.update(&weights(&[4.0])).unwrap();
+        ema.update(&weights(&[4.0])).unwrap();
+        let before = values(&ema);
+        assert_names_the_rule(&ema.update(&weights(&[4.0])).unwrap_err());
+        assert_same(&values(&ema), &before);
+        assert_eq!(numbers_at(ema.model(), "w"), [3.0]);
+    }
+}
+
+#[test]
+fn rule_that_gives_no_decay_leaves_the_other_averages_as_they_are() {
+    for decay in NO_DECAYS {
+        let mut set = EmaSetConfig::new()
+            .with("good", halving(NonFinite::Propagate))
+            .with("bad", overshooting(decay))
+            .init(&weights(&[0.0]));
+        set.update(&weights(&[4.0])).unwrap();
+        set.update(&weights(&[4.0])).unwrap();
+        let before = values(&set);
+        assert_names_the_rule(&set.update(&weights(&[4.0])).unwrap_err());
+        assert_same(&values(&set), &before);
+    }
+}
+
+/// A file that is gone with its folder at the end of the test.
+fn file() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("averages.bpk");
+    (folder, file)
+}
+
+fn fast_and_slow() -> EmaSetConfig {
+    let fast = EmaConfig::new()
+        .with_decay(Decay::power_warmup(0.75))
+        .with_non_finite(NonFinite::Skip);
+    let slow = EmaConfig::new()
+        .with_decay(TfRamp::new(0.9).into())
+        .with_start(2)
+        .with_interval(3)
+        .with_non_finite(NonFinite::Skip);
+    EmaSetConfig::new().with("fast", fast).with("slow", slow)
+}
+
+fn source(t: u16) -> Mixed {
+    let source = Mixed::at(Some(t), &device());
+    match t {
+        // Both averages are due then, and skip it.
+        7 => with_numbers(source, "a", &[f32::NAN, 0.0]),
+        _ => source,
+    }
+}
+
+fn averaged_until(t: u16) -> EmaSet<Mixed> {
+    let mut set = fast_and_slow().init(&Mixed::at(None, &device()));
+    for t in 0..t {
+        set.update(&source(t)).unwrap();
+    }
+    set
+}
+
+fn counters<M: Module>(ema: &EmaModel<M>) -> [u64; 3] {
+    [ema.num_steps(), ema.num_updates(), ema.num_skipped()]
+}
+
+#[test]
+fn set_that_is_saved_and_loaded_goes_on_bit_for_bit() {
+    for stop in [0, 1, 2, 4, 8, 11] {
+        let mut uninterrupted = averaged_until(stop);
+        let (_folder, file) = file();
+        uninterrupted.clone().save_file(&file).unwrap();
+        let fresh = fast_and_slow().init(&Mixed::at(Some(40), &device()));
+        let mut resumed = fresh.try_load_file(&file).unwrap();
+        assert_same_values(&resumed, &uninterrupted);
+
+        for t in stop..stop + 9 {
+            let done = resumed.update(&source(t)).unwrap();
+            assert_eq!(done, uninterrupted.update(&source(t)).unwrap());
+            assert_same_values(&resumed, &uninterrupted);
+        }
+        for ((_, one), (_, other)) in resumed.iter().zip(uninterrupted.iter()) {
+            assert_same_values(one.model(), other.model());
+            assert_eq!(counters(one), counters(other));
+        }
+    }
+    let set = averaged_until(11);
+    // Steps 1 to 7 and 9 to 11; steps 5 and 11.
+    assert_eq!(counters(set.average("fast").unwrap()), [11, 10, 1]);
+    assert_eq!(counters(set.average("slow").unwrap()), [11, 2, 1]);
+}
+
+#[test]
+fn record_holds_each_average_and_its_counters_under_its_name() {
+    let config = EmaSetConfig::new()
+        .with("fast", EmaConfig::new())
+        .with("slow", EmaConfig::new());
+    let set = config.init(&weights(&[1.0]));
+    let values = values(&set);
+    let paths: Vec<&str> = values.iter().map(|value| value.path.as_str()).collect();
+    assert_eq!(
+        paths,
+        [
+            "fast.shadow.w",
+            "fast.ema_counters",
+            "slow.shadow.w",
+            "slow.ema_counters"
+        ]
+    );
+    let saved = set.into_record();
+    assert!(config.is_in(&saved, "").unwrap());
+    assert!(record::holds_average(&saved, "fast"));
+    assert!(record::holds_average(&saved, "slow"));
+    assert!(!record::holds_average(&saved, ""));
+}
+
+#[test]
+fn set_in_another_module_is_saved_and_loaded_with_it() {
+    let config = EmaSetConfig::new()
+        .with("half", halving(NonFinite::Propagate))
+        .with("copy", EmaConfig::new().with_start(9));
+    let both = |x: f32| (weights(&[x]), config.init(&weights(&[0.0])));
+    let (net, mut averages) = both(4.0);
+    averages.update(&net).unwrap();
+    let saved = (net, averages).into_record();
+    assert!(config.is_in(&saved, "1").unwrap());
+    assert!(!config.is_in(&saved, "").unwrap());
+
+    let (net, averages) = both(-1.0).try_load_record(saved).unwrap();
+    assert_eq!(numbers_at(&net, "w"), [4.0]);
+    let number = |name: &str| numbers_at(averages.average(name).unwrap().model(), "w")[0];
+    assert_eq!(["half", "copy"].map(number), [2.0, 4.0]);
+}
+
+#[test]
+fn record_without_one_of_the_averages_is_refused_by_name() {
+    let fast = EmaSetConfig::new().with("fast", EmaConfig::new());
+    let both = fast.clone().with("slow", EmaConfig::new());
+    let start = weights(&[1.0]);
+
+    let saved = fast.init(&start).into_record();
+    let error = both.is_in(&saved, "").unwrap_err();
+    assert!(matches!(&error, EmaError::AverageMissing { name } if name == "slow"));
+    let refused = both.init(&start).try_load_record(saved).unwrap_err();
+    let message = refused.to_string();
+    assert!(message.contains(&error.to_string()), "{message}");
+    assert!(message.contains("no average `slow`"), "{message}");
+
+    // Nor is one left out that nobody asked for.
+    let saved = both.init(&start).into_record();
+    let refused = fast.init(&start).try_load_record(saved).unwrap_err();
+    assert!(refused.to_string().contains("slow.shadow.w"), "{refused}");
+}
+
+#[test]
+fn record_of_a_plain_model_is_refused_unless_every_average_starts_from_it() {
+    let start = Mixed::at(None, &device());
+    let plain = Mixed::at(Some(9), &device());
+    let refused = |config: &EmaSetConfig| {
+        let set = config.init(&start);
+        let error = set.try_load_record(plain.clone().into_record());
+        error.unwrap_err().to_string()
+    };
+    let mut config = fast_and_slow();
+    for average in 0..2 {
+        let error = refused(&config);
+        assert!(error.contains("plain model and no average"), "{error}");
+        config.averages[average].config.plain_record = PlainRecord::StartFrom;
+    }
+
+    let set = config.init(&start);
+    let mut set = set.try_load_record(plain.clone().into_record()).unwrap();
+    for (name, average) in set.iter() {
+        assert_same_values(average.model(), &plain);
+        assert_eq!(counters(average), [0; 3], "{name}");
+    }
+    // As if made from that model.
+    let mut made = config.init(&plain);
+    for t in 10..20 {
+        let done = set.update(&source(t)).unwrap();
+        assert_eq!(done, made.update(&source(t)).unwrap());
+    }
+    assert_same_values(&set, &made);
+}
+
+#[test]
+fn set_of_one_average_without_a_name_has_the_record_of_that_average() {
+    let config = EmaConfig::new()
+        .with_decay(Decay::power_warmup(0.75))
+        .with_start(1)
+        .with_interval(2);
+    let start = Mixed::at(None, &device());
+    let mut set = EmaSetConfig::from(config.clone()).init(&start);
+    let mut ema = config.init(&start);
+    for t in 0..6 {
+        set.update(&source(t)).unwrap();
+        ema.update(&source(t)).unwrap();
+    }
+    assert_eq!(values(&set), values(&ema), "ids too");
+
+    let fresh = Mixed::at(Some(40), &device());
+    let mut set_of_ema = EmaSetConfig::from(config.clone())
+        .init(&fresh)
+        .load_record(ema.clone().into_record());
+    let mut ema_of_set = config.init(&fresh).load_record(set.into_record());
+    for t in 8..14 {
+        ema.update(&source(t)).unwrap();
+        set_of_ema.update(&source(t)).unwrap();
+        ema_of_set.update(&source(t)).unwrap();
+        assert_same_values(&set_of_ema, &ema);
+        assert_same_values(&ema_of_set, &ema);
+    }
+    assert_same_values(set_of_ema.first().model(), ema.model());
+}
+
+fn named(names: &[&str]) -> EmaSetConfig {
+    let names = names.iter();
+    names.fold(EmaSetConfig::new(), |set, name| {
+        set.with(*name, EmaConfig::new())
+    })
+}
+
+#[track_caller]
+fn assert_refused(config: &EmaSetConfig, reason: &str) {
+    let error = config.try_init(&weights(&[1.0])).unwrap_err();
+    assert!(error.to_string().contains(reason), "{error}");
+    assert!(config.validate().is_err());
+}
+
+#[test]
+fn names_that_do_not_tell_averages_apart_are_refused() {
+    assert_refused(&named(&["a", "b", "a"]), "the name `a` is there twice");
+    let dot = "is no name for one of several averages: write something without a dot";
+    assert_refused(&named(&["a", ""]), &format!("`` {dot}"));
+    assert_refused(&named(&["", ""]), "`` ");
+    assert_refused(&named(&["a", "b.c"]), &format!("`b.c` {dot}"));
+    assert_refused(&named(&["b.c"]), &format!("`b.c` {dot}"));
+    for good in [&["a", "b"][..], &["with space", "a-b_c/1"], &["a"], &[""]] {
+        assert!(named(good).validate().is_ok(), "{good:?}");
+    }
+}
+
+#[test]
+fn set_of_no_averages_is_refused() {
+    assert_refused(&EmaSetConfig::new(), "add one with `with(name, config)`");
+}
+
+#[test]
+fn second_switch_is_refused() {
+    let switching = || EmaConfig::new().with_switch(Switch::every(2));
+    let one = EmaSetConfig::new().with("a", switching());
+    assert!(one.validate().is_ok());
+    let two = one.with("b", EmaConfig::new()).with("c", switching());
+    assert_refused(&two, "more than one has a `switch`");
+}
+
+#[test]
+fn average_that_is_not_valid_is_refused_among_others() {
+    let config = named(&["a"]).with("b", EmaConfig::new().with_interval(0));
+    assert_refused(&config, "0 steps between two averages");
+}
+
+#[test]
+fn unknown_name_is_answered_with_those_that_there_are() {
+    let mut set = averaged_until(3);
+    let expected = r#"there is no average `medium`: there are ["fast", "slow"]"#;
+    let error = set.average("medium").unwrap_err();
+    assert_eq!(error.to_string(), expected);
+    let error = set.average_mut("medium").unwrap_err();
+    assert_eq!(error.to_string(), expected);
+    let error = set.clone().into_average("medium").unwrap_err();
+    assert_eq!(error.to_string(), expected);
+
+    assert_eq!(set.names().collect::<Vec<_>>(), ["fast", "slow"]);
+    let slow = set.average("slow").unwrap();
+    assert_eq!(counters(slow), [3, 0, 0]);
+    assert_same_values(&set.clone().into_average("slow").unwrap(), slow);
+    assert_eq!(counters(set.first()), [3, 3, 0]);
+}
+
+#[test]
+fn average_that_is_changed_alone_leaves_the_others_as_they_are() {
+    let mut set = averaged_until(5);
+    let fast = values(set.average("fast").unwrap());
+    let nine = source(9);
+    set.average_mut("slow").unwrap().copy_from(&nine).unwrap();
+    assert_same(&values(set.average("fast").unwrap()), &fast);
+    assert_same_values(set.average("slow").unwrap().model(), &nine);
+}
+
+#[test]
+fn configuration_survives_json() {
+    let config = every_rule();
+    let json = config_to_json(&config);
+    let loaded = EmaSetConfig::load_binary(json.as_bytes()).unwrap();
+    assert_eq!(config_to_json(&loaded), json);
+    assert!(loaded.names().eq(config.names()));
+    for (loaded, saved) in loaded.averages.iter().zip(&config.averages) {
+        match &saved.config.decay {
+            // A file cannot hold a function.
+            Decay::Custom(_) => assert!(loaded.config.validate().is_err()),
+            decay => assert_eq!(&loaded.config.decay, decay),
+        }
+    }
+    let error = loaded.validate().unwrap_err().to_string();
+    assert!(error.contains("the rule `two phases`"), "{error}");
+    assert_eq!(
+        config_to_json(&config.init(&weights(&[1.0])).config()),
+        json
+    );
+}
+
+#[test]
+fn averages_of_a_half_precision_source_are_those_alone() {
+    for dtype in [DType::F16, DType::BF16] {
+        if !has_dtype(dtype, "averages_of_a_half_precision_source_are_those_alone") {
+            continue;
+        }
+        let half = |x: f32| Weights::of_dtype(&[x, -0.3 * x], dtype, &device());
+        let thirds = EmaConfig::new().with_decay(Decay::weight(0.3));
+        let config = EmaSetConfig::new()
+            .with("slow", EmaConfig::new())
+            .with("fast", thirds.clone())
+            .with("narrow", thirds.with_shadow_dtype(ShadowDType::Source));
+        let mut both = Both::new(&config, &half(1.0));
+        for step in 1_u8..20 {
+            both.update(&half(f32::from(step)));
+        }
+        let dtypes = ["slow", "fast", "narrow"].map(|name| {
+            let average = both.set.average(name).unwrap();
+            assert_eq!(average.model().w.val().dtype(), dtype);
+            average.full_precision_model().w.val().dtype()
+        });
+        assert_eq!(dtypes, [DType::F32, DType::F32, dtype]);
+    }
+}
