@@ -3,8 +3,9 @@
 use burn::config::{Config, config_to_json};
 use burn::module::ParamGroup;
 use burn_ema::{
-    Action, Constant, Decay, EmaConfig, EmaError, HalfLife, NonFinite, PlainRecord, Policy,
-    PowerWarmup, ShadowDType, Weight,
+    Action, Annealing, Clock, Constant, Decay, EmaConfig, EmaError, EqualWeights,
+    ExponentialWarmup, HalfLife, ImageRampUp, LinearWarmup, NonFinite, PlainRecord, Policy,
+    PowerFunction, PowerWarmup, Rule, ShadowDType, TfRamp, Ticks, Weight,
 };
 use burn_ema_tests::backend::device;
 use burn_ema_tests::models::Weights;
@@ -135,4 +136,155 @@ fn stored_configuration_loads() {
     assert_eq!(config.shadow_dtype, ShadowDType::Wide);
     assert_eq!(config.non_finite, NonFinite::Skip);
     assert_eq!(config.plain_record, PlainRecord::Refuse);
+}
+
+/// Every rule as files hold it, also without what was added later. They have to load for good.
+#[test]
+fn stored_rules_load() {
+    let json = include_str!("data/rules-0.1.json");
+    let rules: Vec<Decay> = serde_json::from_str(json).unwrap();
+    let counted_in_steps = Clock {
+        ticks: Ticks::Steps,
+        inclusive: true,
+        offset: -100,
+    };
+    let counted_from_one = Clock {
+        inclusive: true,
+        ..Clock::default()
+    };
+    let warmup = PowerWarmup::new(0.75);
+    let expected: Vec<Decay> = vec![
+        Decay::constant(0.999),
+        Decay::weight(0.001),
+        Decay::half_life(1000.0),
+        warmup.into(),
+        warmup
+            .with_inv_gamma(2.0)
+            .with_max(0.999)
+            .with_min(0.1)
+            .with_clock(counted_in_steps)
+            .into(),
+        TfRamp::new(0.999).into(),
+        TfRamp {
+            min: 0.1,
+            factor: 25.0,
+            clock: counted_from_one,
+            ..TfRamp::new(0.999)
+        }
+        .into(),
+        ExponentialWarmup::new(0.9999, 2000.0).into(),
+        LinearWarmup::new(0.9, 0.999, 100).into(),
+        ImageRampUp::new(10.0, Some(0.05), 32).into(),
+        Annealing::new(0.0002, 100.0).into(),
+        EqualWeights { prior: 1 }.into(),
+        PowerFunction { gamma: 16.97 }.into(),
+        Decay::constant(0.999).per_step(),
+        Decay::weight(0.1).per_step().debiased(),
+        Decay::constant(0.9).copy_first(2),
+    ];
+    assert_eq!(rules, expected);
+    for rule in rules {
+        rule.validate().unwrap();
+    }
+}
+
+#[test]
+fn file_may_leave_out_what_has_a_default_and_nothing_else() {
+    let config = EmaConfig::load_binary(b"{}").unwrap();
+    assert_eq!(config_to_json(&config), config_to_json(&EmaConfig::new()));
+    let config = EmaConfig::load_binary(br#"{ "interval": 7, "policy": {} }"#).unwrap();
+    assert_eq!((config.start, config.interval), (0, 7));
+    for misspelled in [
+        r#"{ "intervall": 7 }"#,
+        r#"{ "policy": { "buffer": "Average" } }"#,
+        r#"{ "decay": { "TfRamp": {} } }"#,
+    ] {
+        assert!(
+            EmaConfig::load_binary(misspelled.as_bytes()).is_err(),
+            "{misspelled}"
+        );
+    }
+}
+
+/// A rule whose fields were set, or read from a file, without a constructor.
+#[test]
+fn each_rule_says_what_is_wrong_with_it() {
+    let clock = Clock::default();
+    let ramp = |max, min, factor| {
+        Decay::from(TfRamp {
+            max,
+            min,
+            factor,
+            clock,
+        })
+    };
+    let images = |kimg: f64, ramp_up, batch_size| -> Decay {
+        ImageRampUp::new(kimg, ramp_up, batch_size).into()
+    };
+    for (rule, expected) in [
+        (
+            ramp(0.3, 0.0, 10.0),
+            "TfRamp: max must be in [0.5, 1], found 0.3. Decay is the share",
+        ),
+        (
+            ramp(0.9, 0.95, 10.0),
+            "TfRamp: min must be in [0, max], found 0.95",
+        ),
+        (
+            ramp(0.9, 0.0, 0.5),
+            "TfRamp: factor must be finite and at least 1, found 0.5",
+        ),
+        (
+            ExponentialWarmup::new(0.0001, 10.0).into(),
+            "write Decay::weight(0.0001), which is decay 0.9999",
+        ),
+        (
+            ExponentialWarmup::new(0.999, 0.0).into(),
+            "ExponentialWarmup: tau must be finite and above 0, found 0",
+        ),
+        (
+            LinearWarmup::new(-0.1, 0.9, 5).into(),
+            "LinearWarmup: from must be in [0, 1], found -0.1",
+        ),
+        (
+            LinearWarmup::new(0.1, 0.4, 5).into(),
+            "LinearWarmup: to must be in [0.5, 1], found 0.4",
+        ),
+        (
+            images(f64::NAN, None, 32),
+            "ImageRampUp: half_life must be finite and above 0, found NaN",
+        ),
+        (
+            images(1.0, Some(0.0), 32),
+            "ImageRampUp: ramp_up must be finite and above 0, found 0",
+        ),
+        (
+            images(1.0, None, 0),
+            "ImageRampUp: batch_size must be finite and above 0, found 0",
+        ),
+        (
+            Annealing::new(1.0, 10.0).into(),
+            "Annealing: weight must be above 0 and below 1, found 1",
+        ),
+        (
+            Annealing::new(0.1, -1.0).into(),
+            "Annealing: gamma must be finite and above 0, found -1",
+        ),
+        (
+            PowerFunction { gamma: -1.0 }.into(),
+            "PowerFunction: gamma must be finite and at least 0, found -1",
+        ),
+    ] {
+        // Also in what changes a rule.
+        for rule in [
+            rule.clone(),
+            rule.clone().per_step(),
+            rule.clone().debiased(),
+            rule.copy_first(1),
+        ] {
+            let config = EmaConfig::new().with_decay(rule);
+            let message = config.validate().unwrap_err().to_string();
+            assert!(message.contains(expected), "{message}");
+        }
+    }
 }

@@ -551,8 +551,8 @@ fn statistics_without_data_stop_the_training_at_its_first_step() {
     let config = EmaSetConfig::new()
         .with("fast", fast())
         .with("mean", reestimating());
-    let model = EmaLearner::new(Net::new(0.0, &device()), config)
-        .with_interrupter(training.interrupter());
+    let model =
+        EmaLearner::new(Net::new(0.0, &device()), config).with_interrupter(training.interrupter());
     let result = training.launch(learner(model));
     let interruption = result.interrupted.expect("the training was stopped");
     let reason = interruption.reason.unwrap();

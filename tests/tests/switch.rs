@@ -303,7 +303,11 @@ fn optimizer_step_after_a_switch_moves_every_parameter_but_not_the_average() {
     for path in PARAMETERS {
         // The loss does not depend on a bias before BatchNorm.
         if path != "first.bias" {
-            assert_ne!(numbers_at(&net, path), numbers_at(&switched, path), "{path}");
+            assert_ne!(
+                numbers_at(&net, path),
+                numbers_at(&switched, path),
+                "{path}"
+            );
         }
     }
     assert_same(&values(&ema), &average);
