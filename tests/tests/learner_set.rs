@@ -233,7 +233,10 @@ fn monitor_shows_each_average_by_its_name() {
     assert!(distance > 1e-3);
     assert_eq!(monitor.last_distance(), None);
 
-    let last = |name: &str| number(log(directory.path(), "train", name).lines().last().unwrap());
+    let last = |name: &str| {
+        let log = log(directory.path(), "train", name);
+        number(log.lines().next_back().unwrap())
+    };
     assert_eq!(last("EMA_updates_(fast)"), 10.0);
     assert_eq!(last("EMA_updates_(slow)"), 2.0);
     let logged = [last("EMA_decay_(fast)"), last("EMA_decay_(slow)")];
@@ -264,7 +267,7 @@ fn assert_same_state(left: &EmaLearner<Net>, right: &EmaLearner<Net>) {
     }
 }
 
-/// The checkpoint, of step 10, lies between two updates of the slow average, and a switch is at step 12.
+/// The checkpoint, of step 10, lies between two updates of the slow average and between two switches.
 #[test]
 fn resumed_training_is_bit_for_bit_the_uninterrupted_one() {
     let config = || {
@@ -361,7 +364,7 @@ fn checkpoint_of_other_averages_is_refused_and_changes_nothing() {
     let error = refused(&only_fast);
     assert!(error.contains("no average `slow`"), "{error}");
 
-    // Nor does it pass for a plain model, or a checkpoint of several averages for one of a single average.
+    // Nor does it pass for a plain model, nor one of several averages for one of a single average.
     let start_from = |config: EmaConfig| config.with_plain_record(PlainRecord::StartFrom);
     let starting = EmaSetConfig::new()
         .with("fast", start_from(fast()))
@@ -395,7 +398,7 @@ fn by_hand(config: &EmaSetConfig, steps: &[Batch], forgets: bool) -> Vec<(Values
 fn online_weights_become_the_average_at_each_switch() {
     let config = constant(0.7).with_switch(Switch::every(3));
     let steps = batches(0..32, 4, &device());
-    let expected = by_hand(&config.clone().into(), &steps, false);
+    let expected = by_hand(&EmaSetConfig::from(config.clone()), &steps, false);
     let mut learner = learner(EmaLearner::new(Net::new(0.2, &device()), config));
     for (step, (batch, (online, averages))) in (1..).zip(steps.iter().zip(expected)) {
         drive(&mut learner, slice::from_ref(batch));
@@ -458,25 +461,30 @@ fn reestimated(net: &Net, count: usize) -> Net {
     burn_ema::reestimate(net, batches, forward).unwrap()
 }
 
+fn mean(numbers: &[f64]) -> f64 {
+    numbers.iter().sum::<f64>() / numbers.len() as f64
+}
+
+fn variance(numbers: &[f64]) -> f64 {
+    let mean = mean(numbers);
+    numbers.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / numbers.len() as f64
+}
+
 /// Mean and variance of what `net` feeds to its norm, as means over `batches`, in f64.
 fn statistics(net: &Net, batches: &[Batch]) -> [Vec<f64>; 2] {
-    let mut statistics = [Vec::new(), Vec::new()];
-    for batch in batches {
-        let hidden = net.body.forward(batch.inputs.clone());
-        let [rows, columns] = hidden.dims();
-        let hidden = numbers(&hidden);
-        let share = 1.0 / (rows * batches.len()) as f64;
-        let [means, variances] = &mut statistics;
-        means.resize(columns, 0.0);
-        variances.resize(columns, 0.0);
-        for column in 0..columns {
-            let values = || hidden.iter().skip(column).step_by(columns);
-            let mean = values().sum::<f64>() / rows as f64;
-            means[column] += values().sum::<f64>() * share;
-            variances[column] += values().map(|x| (x - mean).powi(2)).sum::<f64>() * share;
-        }
-    }
-    statistics
+    let [columns] = net.norm.gamma.val().dims();
+    let fed = |batch: &Batch| numbers(&net.body.forward(batch.inputs.clone()));
+    let fed: Vec<Vec<f64>> = batches.iter().map(fed).collect();
+    [mean, variance].map(|statistic: fn(&[f64]) -> f64| {
+        let of_column = |column: usize| {
+            let of_batch = |rows: &Vec<f64>| {
+                let values = rows.iter().skip(column).step_by(columns);
+                statistic(&values.copied().collect::<Vec<_>>())
+            };
+            mean(&fed.iter().map(of_batch).collect::<Vec<_>>())
+        };
+        (0..columns).map(of_column).collect()
+    })
 }
 
 #[test]

@@ -496,6 +496,36 @@ fn ignite_values() {
     assert_eq!(last(2), 3.5);
 }
 
+/// Two steps of SGD at a rate of 0.1 on half the square of a weight of 1.
+#[test]
+fn keras_values() {
+    let peer = Keras {
+        ema_momentum: 0.9,
+        ..Keras::default()
+    };
+    let found = averages(&peer, 1.0, &[0.9, 0.81]);
+    assert!((found[1] - 0.891).abs() < 1e-6, "{found:?}");
+}
+
+#[test]
+fn mmagic_averaged_models_take_and_refuse_these() {
+    let peer = |momentum| MmengineEma {
+        momentum,
+        ..MmengineEma::default()
+    };
+    for momentum in [10.0, -2.0, 3.0] {
+        let message = peer(momentum).config().unwrap_err().to_string();
+        assert!(message.contains("above 0 and below 1"), "{message}");
+    }
+    // A warning there and here.
+    assert!(peer(0.6).config().is_ok());
+    let found = averages(&peer(0.0001), 3.0, &[3.0, 5.0])[1];
+    assert!(
+        (found - (0.9999 * 3.0 + 0.0001 * 5.0)).abs() < 1e-6,
+        "{found}"
+    );
+}
+
 #[test]
 fn pytorch_ema_and_optax_values() {
     for decay in [0.995, 0.9, 1.0] {

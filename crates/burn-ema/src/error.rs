@@ -119,6 +119,13 @@ pub enum EmaError {
         name: String,
     },
 
+    /// Stored averages cannot be combined.
+    #[error("no reconstruction: {problem}")]
+    Reconstruction {
+        /// What is wrong, and what to do.
+        problem: String,
+    },
+
     /// Statistics were to be computed from no data.
     #[error("there are no batches to compute running statistics from")]
     NoBatches,

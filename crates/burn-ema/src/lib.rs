@@ -18,11 +18,17 @@
 //!
 //! | to | see |
 //! |---|---|
-//! | choose how fast old weights fade | [`Decay`] |
+//! | choose how fast old weights fade | [`Decay`], or a recipe of another system in [`peers`] |
+//! | know what that means before training | [`EmaConfig::profile`] |
 //! | start late, or average every few steps | [`Schedule`], [`EmaConfig`] |
 //! | say which values are averaged, copied or left alone | [`Policy`] |
 //! | save, load and resume | [`EmaModel`] as a module, [`PlainRecord`] |
 //! | guard against NaN | [`NonFinite`] |
+//! | keep several averages | [`EmaSet`] |
+//! | run on the average | [`EmaModel::model`], [`EmaModel::training_model`], [`EmaModel::evaluate_in`], [`Stored`] |
+//! | compute BatchNorm's running statistics anew | [`EmaModel::reestimate`], [`reestimate`] |
+//! | let training go on from the average | [`Switch`] |
+//! | choose the width of an average after training | [`post_hoc`] |
 //! | keep the average as a field of the model, as GAN code does | [`twin`] |
 //! | train with Burn's `Learner` | the crate `burn-ema-train` |
 //!
@@ -44,6 +50,7 @@ mod module;
 mod op;
 pub mod peers;
 mod policy;
+pub mod post_hoc;
 mod profile;
 pub mod record;
 mod reduce;

@@ -52,6 +52,22 @@ pub(crate) fn lerp(ema: BridgeTensor, source: BridgeTensor, weight: f64) -> Brid
     })
 }
 
+/// `tensor * factor`, of floats.
+pub(crate) fn scale(tensor: BridgeTensor, factor: f64) -> BridgeTensor {
+    if tensor.shape().num_elements() == 0 {
+        return tensor;
+    }
+    with_rank!(tensor.rank(), D => Tensor::<D>::from_bridge(tensor).mul_scalar(factor).into_bridge())
+}
+
+/// `a + b`, of floats of the same shape, dtype and device.
+pub(crate) fn add(a: BridgeTensor, b: BridgeTensor) -> BridgeTensor {
+    if a.shape().num_elements() == 0 {
+        return a;
+    }
+    with_rank!(a.rank(), D => Tensor::<D>::from_bridge(a).add(Tensor::from_bridge(b)).into_bridge())
+}
+
 /// The tensor on `device`, and as `dtype` if it is a float.
 pub(crate) fn conform(tensor: BridgeTensor, device: &Device, dtype: DType) -> BridgeTensor {
     with_rank!(tensor.rank(), D => {

@@ -63,7 +63,7 @@ pub struct OneModel;
 /// A checkpoint holds the online weights under their own paths, and the average and its counters
 /// under `burn_ema` (several averages under `burn_ema` and their names). Training resumed with `.checkpoint(n)` goes on bit for bit. A plain `M` can load
 /// the online weights of it with `ModuleRecord::allow_unused(true)`; a checkpoint from a training
-/// without an average can be started from with [`PlainRecord::StartFrom`], and is refused otherwise.
+/// without an average can be started from with [`PlainRecord::StartFrom`](burn_ema::PlainRecord::StartFrom), and is refused otherwise.
 ///
 /// # Clones and forks
 ///
