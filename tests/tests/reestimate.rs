@@ -2,12 +2,12 @@
 
 use std::iter;
 
-use burn::module::{Module, ParamGroup};
+use burn::module::{Module, Param, ParamGroup, RunningState};
 use burn::nn::{BatchNorm, BatchNormConfig, Dropout, DropoutConfig, Linear, LinearConfig};
 use burn::store::ModuleRecord;
 use burn::tensor::{DType, Tensor, TensorData};
 use burn_ema::{Action, Decay, EmaConfig, EmaError, EmaModel, Policy, reestimate};
-use burn_ema_tests::backend::{autodiff_device, device};
+use burn_ema_tests::backend::{autodiff_device, device, has_dtype};
 use burn_ema_tests::compare::{assert_near, numbers};
 use burn_ema_tests::models::Mixed;
 use burn_ema_tests::snapshot::{
@@ -507,4 +507,113 @@ fn estimation_of_anything_but_buffers_is_refused_with_the_remedy() {
         let remedy = "with_buffers(Action::Reestimate)";
         assert!(message.contains(remedy), "{message}");
     }
+}
+
+/// Two layers, of which a batch takes one or both.
+#[derive(Module, Debug)]
+struct Routed {
+    left: BatchNorm,
+    right: BatchNorm,
+}
+
+/// A batch of one feature, and whether it goes to the left and to the right.
+struct Route(Tensor<2>, bool, bool);
+
+#[test]
+fn layer_gets_the_mean_over_the_batches_that_reach_it() {
+    let device = autodiff_device();
+    let norm = || BatchNormConfig::new(1).init(&device);
+    let routed = Routed {
+        left: norm(),
+        right: norm(),
+    };
+    let batch =
+        |a: f32, b: f32, left, right| Route(Tensor::from_data([[a], [b]], &device), left, right);
+    // The first batch misses the right one, the second misses both.
+    let batches = [
+        batch(1.0, 3.0, true, false),
+        batch(50.0, 90.0, false, false),
+        batch(5.0, 9.0, true, true),
+        batch(0.0, 2.0, false, true),
+    ];
+    let routed = reestimate(&routed, batches, |routed, Route(batch, left, right)| {
+        for (norm, is_taken) in [(&routed.left, left), (&routed.right, right)] {
+            if *is_taken {
+                norm.forward(batch.clone());
+            }
+        }
+    })
+    .unwrap();
+    // Means 2, 7 and 1; variances 1, 4 and 1.
+    let statistics = |name: &str| {
+        let of = |statistic: &str| numbers_at(&routed, &format!("{name}.{statistic}"))[0];
+        [of("running_mean"), of("running_var")]
+    };
+    assert_near(&statistics("left"), &[4.5, 2.5], 1e-6);
+    assert_near(&statistics("right"), &[4.0, 2.5], 1e-6);
+}
+
+/// Zero is a mean like any other, also where every batch has it.
+#[test]
+fn batches_of_zeros_have_statistics_of_zero() {
+    let device = autodiff_device();
+    let norm = BatchNormConfig::new(2).init(&device);
+    let batches = [
+        Tensor::<2>::zeros([3, 2], &device),
+        Tensor::ones([3, 2], &device),
+    ];
+    let norm = reestimate(&norm, batches, |norm, batch| {
+        norm.forward(batch.clone());
+    })
+    .unwrap();
+    assert_near(&numbers(&norm.running_mean.value()), &[0.5; 2], 1e-6);
+    assert_eq!(numbers(&norm.running_var.value()), [0.0; 2]);
+}
+
+#[test]
+fn model_on_a_device_with_gradient_checkpointing_is_estimated_there() {
+    let device = autodiff_device().gradient_checkpointing();
+    let norm = BatchNormConfig::new(1).init(&device);
+    let mut ema = halving(&norm, Policy::new());
+    let batches = || [Tensor::<2>::from_data([[1.0], [3.0]], &device)];
+    let run = |norm: &BatchNorm, batch: &Tensor<2>| {
+        norm.forward(batch.clone());
+    };
+    let estimated = reestimate(&norm, batches(), run).unwrap();
+    ema.reestimate(batches(), run).unwrap();
+    for norm in [&estimated, ema.model()] {
+        assert_near(&numbers(&norm.running_mean.value()), &[2.0], 1e-6);
+    }
+}
+
+/// The average of a half-precision model is kept in f32, and so are its statistics.
+#[test]
+fn statistics_of_a_half_precision_model_are_not_rounded_to_it() {
+    if !has_dtype(
+        DType::BF16,
+        "statistics_of_a_half_precision_model_are_not_rounded_to_it",
+    ) {
+        return;
+    }
+    let device = autodiff_device();
+    let half = |x: f32| Tensor::<1>::from_data([x], (&device, DType::BF16));
+    let mut norm = BatchNormConfig::new(1).init(&device);
+    norm.gamma = Param::from_tensor(half(1.0));
+    norm.beta = Param::from_tensor(half(0.0));
+    norm.running_mean = RunningState::new(half(0.0));
+    norm.running_var = RunningState::new(half(1.0));
+    let mut ema = halving(&norm, Policy::new());
+    // Means 1 and 2 and 2: 5/3 has no end in binary.
+    let batches = [[[0.0], [2.0]], [[1.0], [3.0]], [[0.0], [4.0]]];
+    let batches = batches.map(|batch| Tensor::<2>::from_data(batch, (&device, DType::BF16)));
+    ema.reestimate(batches, |norm, batch| {
+        norm.forward(batch.clone());
+    })
+    .unwrap();
+    let kept = ema.full_precision_model().running_mean.value();
+    assert_eq!(kept.dtype(), DType::F32);
+    let error = (numbers(&kept)[0] - 5.0 / 3.0).abs();
+    // The momentum of 0.1 is rounded to 8 bits; a mean that was rounded itself would be a multiple of 1/128.
+    assert!(error < 1.0 / 128.0, "{error}");
+    assert_ne!(numbers(&kept)[0] * 128.0 % 1.0, 0.0);
 }

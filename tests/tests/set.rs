@@ -787,3 +787,139 @@ fn averages_of_a_half_precision_source_are_those_alone() {
         assert_eq!(dtypes, [DType::F32, DType::F32, dtype]);
     }
 }
+
+/// A module that shows its values in another order after each traversal by a mapper, as one over a hash map may.
+#[derive(Clone, Debug)]
+struct Shuffled {
+    values: Vec<(&'static str, Weights)>,
+}
+
+impl Shuffled {
+    fn of(numbers: [f32; 3]) -> Self {
+        let names = ["a", "b", "c"];
+        let values = names.into_iter().zip(numbers);
+        Self {
+            values: values.map(|(name, x)| (name, weights(&[x]))).collect(),
+        }
+    }
+
+    fn each(self, change: impl FnMut((&'static str, Weights)) -> (&'static str, Weights)) -> Self {
+        Self {
+            values: self.values.into_iter().map(change).collect(),
+        }
+    }
+}
+
+impl Module for Shuffled {
+    fn visit<V: ModuleVisitor>(&self, visitor: &mut V) {
+        for (name, value) in &self.values {
+            visitor.enter_module(name, "Map");
+            value.visit(visitor);
+            visitor.exit_module(name, "Map");
+        }
+    }
+
+    fn map<Mapper: ModuleMapper>(self, mapper: &mut Mapper) -> Self {
+        let mut mapped = self.each(|(name, value)| {
+            mapper.enter_module(name, "Map");
+            let value = value.map(mapper);
+            mapper.exit_module(name, "Map");
+            (name, value)
+        });
+        mapped.values.rotate_left(1);
+        mapped
+    }
+
+    fn collect_devices(&self, devices: Devices) -> Devices {
+        self.values[0].1.collect_devices(devices)
+    }
+
+    fn fork(self, device: &Device) -> Self {
+        self.each(|(name, value)| (name, value.fork(device)))
+    }
+
+    fn to_device(self, device: &Device) -> Self {
+        self.each(|(name, value)| (name, value.to_device(device)))
+    }
+
+    fn train(self) -> Self {
+        self.each(|(name, value)| (name, value.train()))
+    }
+
+    fn valid(&self) -> Self {
+        self.clone().each(|(name, value)| (name, value.valid()))
+    }
+
+    fn materialize(self) -> Self {
+        self.each(|(name, value)| (name, value.materialize()))
+    }
+}
+
+#[test]
+fn values_are_paired_by_path_in_every_average_whatever_their_order() {
+    let config = EmaConfig::new().with_decay(Decay::weight(0.5));
+    let config = named_configs(&["one", "two", "three"], &config);
+    let mut set = config.init(&Shuffled::of([0.0, 0.0, 0.0]));
+    // Loading puts the values of an average into another order each time.
+    let two = set.average_mut("two").unwrap();
+    *two = two.clone().load_record(two.clone().into_record());
+    set.update(&Shuffled::of([2.0, 4.0, 6.0])).unwrap();
+    for (name, average) in set.iter() {
+        for (path, expected) in [("a.w", 1.0), ("b.w", 2.0), ("c.w", 3.0)] {
+            assert_eq!(
+                numbers_at(average.model(), path),
+                [expected],
+                "{path} of {name}"
+            );
+        }
+    }
+}
+
+fn named_configs(names: &[&str], config: &EmaConfig) -> EmaSetConfig {
+    let add = |set: EmaSetConfig, name: &&str| set.with(*name, config.clone());
+    names.iter().fold(EmaSetConfig::new(), add)
+}
+
+#[test]
+fn averages_with_names_refuse_the_record_of_one_without() {
+    let model = weights(&[1.0]);
+    let mut ema = EmaConfig::new().init(&model);
+    ema.update(&model).unwrap();
+    let config = EmaConfig::new().with_plain_record(PlainRecord::StartFrom);
+    let set = named_configs(&["fast", "slow"], &config).init(&model);
+    let error = set
+        .try_load_record(ema.into_record())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("the record has no average `fast`"),
+        "{error}"
+    );
+}
+
+/// A model with its averages as a field, which Burn's derive asks to be displayed.
+#[derive(Module, Debug)]
+struct Holder {
+    model: Weights,
+    averages: EmaSet<Weights>,
+}
+
+#[test]
+fn set_is_a_field_of_a_derived_module() {
+    let model = weights(&[1.0, 2.0]);
+    let averages = fast_and_slow().init(&model);
+    let holder = Holder { model, averages };
+    let shown = holder.to_string();
+    assert!(
+        shown.contains("EmaSet") && shown.contains("slow"),
+        "{shown}"
+    );
+    let paths: Vec<String> = values(&holder)
+        .into_iter()
+        .map(|value| value.path)
+        .collect();
+    assert!(
+        paths.contains(&"averages.fast.shadow.w".to_string()),
+        "{paths:?}"
+    );
+}

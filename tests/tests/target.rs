@@ -414,3 +414,15 @@ fn hard_updates_of_a_target_network_are_copies() {
         assert_close(&ema.training_model().w.val(), &[expected]);
     }
 }
+
+/// Burn does not mix tensors with and without gradient checkpointing.
+#[test]
+fn training_model_runs_on_a_device_with_gradient_checkpointing() {
+    let _alone = alone();
+    let device = Device::default().autodiff().gradient_checkpointing();
+    let norm = BatchNormConfig::new(1).init(&device);
+    let ema = halving(&norm);
+    let batch = Tensor::<2>::from_data([[1.0], [3.0]], &device);
+    let output = ema.training_model().forward(batch);
+    assert_near(&numbers(&output), &[-1.0, 1.0], 1e-4);
+}

@@ -100,6 +100,13 @@ pub enum EmaError {
         path: String,
     },
 
+    /// The averages of an [`EmaSetConfig`](crate::EmaSetConfig) do not go together.
+    #[error("EmaSetConfig: {problem}")]
+    InvalidSet {
+        /// What is wrong, and what to do.
+        problem: String,
+    },
+
     /// There is no average of that name.
     #[error("there is no average `{name}`: there are {known:?}")]
     UnknownAverage {
@@ -111,7 +118,7 @@ pub enum EmaError {
 
     /// A record holds some averages of a set and not others.
     #[error(
-        "the record has no average `{name}`: load it with a configuration of the averages that it was \
+        "the record has no average `{name}`: load it with a configuration of those that it was \
          saved with, and make the new one from the loaded model"
     )]
     AverageMissing {
@@ -140,10 +147,12 @@ pub enum EmaError {
         path: String,
     },
 
-    /// The record is that of a plain model: it has weights but no average.
+    /// The record is that of a plain model: it has weights but no average. Or its averages have names, and this one
+    /// has none.
     #[error(
         "the record holds a plain model and no average. Load it into the model and make a new \
-         average from that, or allow it with `EmaConfig::with_plain_record(PlainRecord::StartFrom)`"
+         average from that, or allow it with `EmaConfig::with_plain_record(PlainRecord::StartFrom)`. (If it \
+         was saved with several averages, load it into an `EmaSet` or `EmaLearner` of the same names)"
     )]
     PlainRecord,
 

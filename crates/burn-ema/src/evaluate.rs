@@ -2,8 +2,8 @@
 
 use burn::module::Module;
 
-use crate::EmaModel;
 use crate::scope::Swapped;
+use crate::{EmaModel, autodiff};
 
 impl<M: Module> EmaModel<M> {
     /// The averaged model in validation state: no autodiff, dropout off, BatchNorm on its running
@@ -50,8 +50,10 @@ impl<M: Module> EmaModel<M> {
     /// # Ok::<(), burn_ema::EmaError>(())
     /// ```
     pub fn training_model(&self) -> &M {
-        let in_training = || self.settled().model().train().no_grad();
-        self.in_training.get_or_init(in_training)
+        self.in_training.get_or_init(|| {
+            let shadow = self.settled();
+            autodiff::in_training(&shadow.model(), shadow.strategy())
+        })
     }
 
     /// The averaged model, as [`model`](Self::model), without the average. It shares no state with any

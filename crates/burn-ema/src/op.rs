@@ -3,7 +3,7 @@
 //! Written with Burn's tensor API, so that it runs on every backend.
 
 use burn::tensor::kind::BridgeTensor;
-use burn::tensor::{Bool, DType, Device, FloatDType, Int, Tensor};
+use burn::tensor::{Bool, DType, Device, FloatDType, Int, Tensor, TensorData};
 
 use crate::lazy_read;
 
@@ -66,6 +66,13 @@ pub(crate) fn add(a: BridgeTensor, b: BridgeTensor) -> BridgeTensor {
         return a;
     }
     with_rank!(a.rank(), D => Tensor::<D>::from_bridge(a).add(Tensor::from_bridge(b)).into_bridge())
+}
+
+/// A float tensor like `old` with other values, in row-major order.
+pub(crate) fn filled(old: &BridgeTensor, values: &[f64]) -> BridgeTensor {
+    let data = TensorData::new(values.to_vec(), old.shape());
+    let options = (&device(old), old.dtype());
+    with_rank!(old.rank(), D => Tensor::<D>::from_data(data, options).into_bridge())
 }
 
 /// The tensor on `device`, and as `dtype` if it is a float.

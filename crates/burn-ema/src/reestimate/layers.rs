@@ -17,16 +17,14 @@ const STATISTICS: [&str; 2] = ["running_mean", "running_var"];
 /// The statistics of the BatchNorm layers that are not frozen, in the order in which the model shows them.
 #[derive(Debug)]
 pub(super) struct Layers {
-    statistics: Vec<String>,
+    paths: Vec<String>,
 }
 
 impl Layers {
-    /// The layers of `model`, and a copy of it in which they run as in training, and nothing else does.
-    pub(super) fn running<M: Module>(model: &M) -> (Self, M) {
-        // `train` puts flags back to what they are in training.
-        let running = model.valid().train().no_grad();
+    /// The layers of `model`, which is as in training, and the model with everything else as in validation.
+    pub(super) fn running<M: Module>(model: M) -> (Self, M) {
         let mut finder = Finder::default();
-        running.visit(&mut finder);
+        model.visit(&mut finder);
         let Finder {
             enabled,
             mut statistics,
@@ -34,29 +32,43 @@ impl Layers {
         } = finder;
         statistics.retain(|(layer, _)| enabled.contains(layer));
         let layers = Self {
-            statistics: statistics.into_iter().map(|(_, path)| path).collect(),
+            paths: statistics.into_iter().map(|(_, path)| path).collect(),
         };
-        (layers, running.map(&mut OnlyBatchNorm::default()))
+        (layers, model.map(&mut OnlyBatchNorm::default()))
     }
 
-    /// Path of the first statistic.
-    pub(super) fn first(&self) -> Option<&str> {
-        self.statistics.first().map(String::as_str)
+    pub(super) fn is_empty(&self) -> bool {
+        self.paths.is_empty()
     }
 
-    pub(super) fn set_zero<M: Module>(&self, model: M) -> M {
-        self.set(model, |_, old| full(old, 0.0))
+    /// Path of each statistic.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &str> {
+        self.paths.iter().map(String::as_str)
+    }
+
+    /// Sets every statistic to the zero that no forward pass makes: `-0 + 0` is `+0`.
+    pub(super) fn set_to_nothing<M: Module>(&self, model: M) -> M {
+        set(&self.paths, model, |_, old| full(old, -0.0))
+    }
+
+    /// What a forward pass has added to each statistic. `None` where it has not come by.
+    pub(super) fn shares<M: Module>(&self, model: &M) -> Vec<Option<Vec<f64>>> {
+        let is_reached = |value: &f64| value.to_bits() != (-0.0_f64).to_bits();
+        let values = self.read(model).into_iter();
+        values
+            .map(|(_, values)| values.iter().any(is_reached).then_some(values))
+            .collect()
     }
 
     /// Sets every statistic so high that no activation counts beside it, to a power of two.
     pub(super) fn set_huge<M: Module>(&self, model: M) -> M {
-        self.set(model, |_, old| {
+        set(&self.paths, model, |_, old| {
             let huge = huge(old.dtype());
             full(old, huge)
         })
     }
 
-    /// The share of each statistic that a forward pass from [`set_huge`](Self::set_huge) has left.
+    /// The share of each statistic that a forward pass from there has left.
     pub(super) fn retained<M: Module>(&self, model: &M) -> Vec<f64> {
         let values = self.read(model).into_iter();
         values
@@ -67,47 +79,63 @@ impl Layers {
             .collect()
     }
 
-    /// The statistics after a forward pass.
-    pub(super) fn values<M: Module>(&self, model: &M) -> Vec<Vec<f64>> {
-        let values = self.read(model).into_iter();
-        values.map(|(_, values)| values).collect()
-    }
-
-    /// `model` with the statistics for which there are values.
-    pub(super) fn write<M: Module>(&self, model: M, values: &[Option<Vec<f64>>]) -> M {
-        self.set(model, |index, old| match &values[index] {
-            Some(values) => {
-                let data = TensorData::new(values.clone(), old.shape());
-                Tensor::from_data(data, (&old.device(), old.dtype()))
-            }
-            None => old,
-        })
-    }
-
     fn read<M: Module>(&self, model: &M) -> Vec<(DType, Vec<f64>)> {
         sync_running_statistics(model);
         let mut reader = Reader {
             path: Path::default(),
-            locator: Locator::new(self.statistics.len()),
-            paths: &self.statistics,
-            values: vec![None; self.statistics.len()],
+            locator: Locator::new(self.paths.len()),
+            paths: &self.paths,
+            values: vec![None; self.paths.len()],
         };
         model.visit(&mut reader);
         reader.values.into_iter().flatten().collect()
     }
+}
 
-    fn set<M: Module>(&self, model: M, next: impl FnMut(usize, Tensor<1>) -> Tensor<1>) -> M {
-        model.map(&mut Setter {
-            path: Path::default(),
-            locator: Locator::new(self.statistics.len()),
-            paths: &self.statistics,
-            next,
+/// Statistics by path: `None` for those that nothing has moved.
+#[derive(Debug, Default)]
+pub(super) struct Statistics {
+    pub(super) values: Vec<(String, Option<Vec<f64>>)>,
+}
+
+impl Statistics {
+    /// Path and value of those that were moved.
+    pub(super) fn moved(&self) -> impl Iterator<Item = (&str, &[f64])> {
+        let values = self.values.iter();
+        values.filter_map(|(path, values)| Some((path.as_str(), values.as_deref()?)))
+    }
+
+    /// `model` with those that were moved.
+    pub(super) fn written_into<M: Module>(&self, model: M) -> M {
+        let (paths, values): (Vec<String>, Vec<&[f64]>) = self
+            .moved()
+            .map(|(path, values)| (path.to_string(), values))
+            .unzip();
+        set(&paths, model, |index, old| {
+            let data = TensorData::new(values[index].to_vec(), old.shape());
+            Tensor::from_data(data, (&old.device(), old.dtype()))
         })
     }
 }
 
+/// `model` with other values at `paths`.
+fn set<M: Module>(
+    paths: &[String],
+    model: M,
+    next: impl FnMut(usize, Tensor<1>) -> Tensor<1>,
+) -> M {
+    model.map(&mut Setter {
+        path: Path::default(),
+        locator: Locator::new(paths.len()),
+        paths,
+        next,
+    })
+}
+
 fn full(old: Tensor<1>, value: f64) -> Tensor<1> {
-    Tensor::full(old.shape(), value, (&old.device(), old.dtype()))
+    // Not `Tensor::full`, which need not tell the two zeros apart.
+    let data = TensorData::new(vec![value; old.shape().num_elements()], old.shape());
+    Tensor::from_data(data, (&old.device(), old.dtype()))
 }
 
 /// A power of two, which is multiplied without rounding, that leaves room below infinity.
@@ -118,15 +146,17 @@ fn huge(dtype: DType) -> f64 {
     }
 }
 
-/// The decimal with the fewest digits among the numbers that are rounded to `x`: `1 - momentum` before it was
-/// rounded to the dtype of the statistics. That matters, for `momentum` is small against the rounding.
+/// The decimal with the fewest digits among the numbers that are rounded to `x`, at most 1: `1 - momentum` before it
+/// was rounded to the dtype of the statistics. That matters, for `momentum` is small against the rounding.
 fn shortest(x: f64, epsilon: f64) -> f64 {
+    // Half the distance of two numbers; those below 1 are `epsilon / 2` apart.
+    let rounding = 0.5 * epsilon * x.min(0.5);
     let decimal = |digits: i32| {
         let scale = 10.0_f64.powi(digits);
         (x * scale).round() / scale
     };
-    let is_close = |decimal: &f64| (decimal - x).abs() <= epsilon * x.abs();
-    (0..16).map(decimal).find(is_close).unwrap_or(x)
+    let is_source = |decimal: &f64| (decimal - x).abs() <= rounding && (*decimal < 1.0 || x == 1.0);
+    (0..16).map(decimal).find(is_source).unwrap_or(x)
 }
 
 /// The fields that were entered, each with the type that it is a field of.
@@ -269,5 +299,13 @@ mod tests {
         let third = f64::from((2.0_f64 / 3.0) as f32);
         let found = shortest(third, f64::from(f32::EPSILON));
         assert!((found - 2.0 / 3.0).abs() < f64::from(f32::EPSILON));
+    }
+
+    /// In bf16 the number below 1 is 0.99609375: a momentum of 0.003 is there, but its digits are not.
+    #[test]
+    fn what_is_below_1_is_not_taken_for_1() {
+        let found = shortest(1.0 - 0.5_f64.powi(8), 0.5_f64.powi(7));
+        assert!((found - 0.996).abs() < 1e-3 && found < 1.0, "{found}");
+        assert_eq!(shortest(1.0, 0.5_f64.powi(7)), 1.0);
     }
 }

@@ -4,8 +4,8 @@ mod layers;
 
 use burn::module::Module;
 
-use crate::{EmaError, EmaModel};
-use layers::Layers;
+use crate::{EmaError, EmaModel, autodiff};
+use layers::{Layers, Statistics};
 
 /// A model like `model`, in validation state, whose BatchNorm layers have the statistics of `batches`: torch's
 /// `update_bn`.
@@ -13,17 +13,18 @@ use layers::Layers;
 /// `forward` runs the model that it is given on a batch, whose tensors have to be on an *autodiff* device, as in
 /// training; there is no graph. Each running mean and variance becomes the mean of those of the batches, each
 /// batch counting the same, whatever the momentum of the layer (variances are biased, as in Burn's training).
-/// Layers that are frozen, that no forward pass reaches, or whose momentum is 0 keep what they have. Of a layer that
-/// runs several times in a forward pass, later runs count more.
+/// Layers that are frozen, that no batch reaches, or whose momentum is 0 keep what they have; where some batches reach
+/// a layer and others do not, those that do count. Of a layer that runs several times in a forward pass, later runs
+/// count more.
 ///
 /// Dropout and noise stay off, as they are when the averaged model is used; torch leaves them as the mode of the
-/// model says. Nothing of `model` changes, so there is no mode and no momentum to restore. The first batch is run
-/// twice: once to find out the momenta, which a layer does not tell.
+/// model says. Nothing of `model` changes, so there is no mode and no momentum to restore. The first batch that
+/// reaches a layer is run twice: once to find out the momentum, which a layer does not tell.
 ///
 /// # Errors
 ///
 /// If there are no batches, or none has moved any statistic, as when they are on a device without autodiff. A model
-/// without BatchNorm is returned as it is, without a look at the batches.
+/// in which no BatchNorm is to be trained is returned as it is, without a look at the batches.
 ///
 /// # Example
 ///
@@ -44,47 +45,97 @@ use layers::Layers;
 pub fn reestimate<M: Module, B>(
     model: &M,
     batches: impl IntoIterator<Item = B>,
-    mut forward: impl FnMut(&M, &B),
+    forward: impl FnMut(&M, &B),
 ) -> Result<M, EmaError> {
+    let running = autodiff::in_training(model, autodiff::strategy(model));
+    let estimated = estimate(running, batches, forward)?;
+    Ok(estimated.written_into(model.valid()))
+}
+
+/// The statistics of the layers of `model`, which is as in training.
+fn estimate<M: Module, B>(
+    model: M,
+    batches: impl IntoIterator<Item = B>,
+    mut forward: impl FnMut(&M, &B),
+) -> Result<Statistics, EmaError> {
     let (layers, mut running) = Layers::running(model);
-    let Some(first_layer) = layers.first() else {
-        return Ok(model.valid());
-    };
-    let mut batches = batches.into_iter().peekable();
-    let first = batches.peek().ok_or(EmaError::NoBatches)?;
-
-    // A forward pass makes `retained * old + share` of a statistic. From a huge old value the one can be read off ..
-    running = layers.set_huge(running);
-    forward(&running, first);
-    let retained = layers.retained(&running);
-    if retained.iter().all(|retained| *retained == 1.0) {
-        return Err(EmaError::StatisticsUnmoved {
-            path: first_layer.to_string(),
-        });
+    if layers.is_empty() {
+        return Ok(Statistics::default());
     }
-
-    // .. and from an old value of 0 the other.
-    let mut sums: Vec<Vec<f64>> = Vec::new();
-    let mut count = 0.0;
+    let mut sums: Vec<Sum> = layers.paths().map(|_| Sum::default()).collect();
+    let mut is_empty = true;
     for batch in batches {
-        running = layers.set_zero(running);
+        is_empty = false;
+        // A forward pass makes `retained * old + share` of a statistic: from nothing, the share is left ..
+        running = layers.set_to_nothing(running);
         forward(&running, &batch);
-        let shares = layers.values(&running);
-        sums.resize_with(shares.len(), Vec::new);
-        for (sum, share) in sums.iter_mut().zip(shares) {
-            sum.resize(share.len(), 0.0);
-            sum.iter_mut()
-                .zip(share)
-                .for_each(|(sum, share)| *sum += share);
+        let mut is_known = true;
+        for (sum, share) in sums.iter_mut().zip(layers.shares(&running)) {
+            sum.add(share);
+            is_known &= sum.count == 0.0 || sum.retained < 1.0;
         }
-        count += 1.0;
+        if is_known {
+            continue;
+        }
+        // .. and from a huge old value, what is retained of that can be read off. Once is enough.
+        running = layers.set_huge(running);
+        forward(&running, &batch);
+        for (sum, retained) in sums.iter_mut().zip(layers.retained(&running)) {
+            sum.retained = sum.retained.min(retained);
+        }
     }
-    let mean = |(sum, retained): (Vec<f64>, f64)| {
-        let scale = count * (1.0 - retained);
-        (retained < 1.0).then(|| sum.into_iter().map(|sum| sum / scale).collect())
+    let means = sums.into_iter().map(Sum::mean);
+    let statistics = Statistics {
+        values: layers.paths().map(str::to_string).zip(means).collect(),
     };
-    let means: Vec<Option<Vec<f64>>> = sums.into_iter().zip(retained).map(mean).collect();
-    Ok(layers.write(model.valid(), &means))
+    if statistics.moved().next().is_some() {
+        return Ok(statistics);
+    }
+    Err(match is_empty {
+        true => EmaError::NoBatches,
+        false => EmaError::StatisticsUnmoved {
+            path: layers.paths().next().unwrap_or_default().to_string(),
+        },
+    })
+}
+
+/// What forward passes have added to one statistic.
+#[derive(Debug)]
+struct Sum {
+    shares: Vec<f64>,
+    /// The number of batches that have reached the layer.
+    count: f64,
+    /// The share of the old value that a forward pass leaves: 1 as long as it is not known.
+    retained: f64,
+}
+
+impl Default for Sum {
+    fn default() -> Self {
+        Self {
+            shares: Vec::new(),
+            count: 0.0,
+            retained: 1.0,
+        }
+    }
+}
+
+impl Sum {
+    fn add(&mut self, share: Option<Vec<f64>>) {
+        let Some(share) = share else {
+            return;
+        };
+        self.shares.resize(share.len(), 0.0);
+        for (sum, share) in self.shares.iter_mut().zip(share) {
+            *sum += share;
+        }
+        self.count += 1.0;
+    }
+
+    /// `None` if nothing has moved the statistic.
+    fn mean(self) -> Option<Vec<f64>> {
+        let scale = self.count * (1.0 - self.retained);
+        (scale > 0.0).then(|| self.shares.into_iter().map(|sum| sum / scale).collect())
+    }
 }
 
 impl<M: Module> EmaModel<M> {
@@ -135,14 +186,12 @@ impl<M: Module> EmaModel<M> {
         batches: impl IntoIterator<Item = B>,
         forward: impl FnMut(&M, &B),
     ) -> Result<(), EmaError> {
-        let estimated = reestimate(&self.settled().model(), batches, forward)?;
+        let shadow = self.settled();
+        let running = autodiff::in_training(&shadow.model(), shadow.strategy());
+        let estimated = estimate(running, batches, forward)?;
         self.release();
-        let values = self.shadow.collect(&estimated)?;
-        for (slot, source) in values.into_iter().enumerate() {
-            if self.shadow.slots()[slot].is_buffer {
-                let value = self.shadow.conformed(slot, source.value);
-                self.shadow.copy(slot, value);
-            }
+        for (path, values) in estimated.moved() {
+            self.shadow.write(path, values);
         }
         Ok(())
     }

@@ -106,21 +106,18 @@ impl EmaSetConfig {
     ///
     /// # Errors
     ///
-    /// [`EmaError::InvalidConfig`] or [`EmaError::InvalidDecay`] for the first that is off.
+    /// [`EmaError::InvalidSet`], or what an [`EmaConfig`] is refused with, for the first that is off.
     pub fn validate(&self) -> Result<(), EmaError> {
-        let refuse = |problem: String| {
-            Err(EmaError::InvalidConfig {
-                field: "averages",
-                problem,
-            })
-        };
+        let refuse = |problem: String| Err(EmaError::InvalidSet { problem });
         if self.averages.is_empty() {
-            return refuse("there is none: add one with `with(name, config)`".into());
+            return refuse("there are no averages: add one with `with(name, config)`".into());
         }
         for (index, average) in self.averages.iter().enumerate() {
             let name = &average.name;
             if self.names().take(index).any(|other| other == name) {
-                return refuse(format!("the name `{name}` is there twice"));
+                return refuse(format!(
+                    "the name `{name}` is there twice: give each average a name of its own"
+                ));
             }
             if name.contains('.') || (name.is_empty() && self.averages.len() > 1) {
                 return refuse(format!(

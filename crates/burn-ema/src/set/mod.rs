@@ -75,6 +75,7 @@ impl<M: Module> EmaSet<M> {
     ///
     /// If one of the averages cannot be updated, as in [`EmaModel::update`]. None of them has changed then.
     pub fn update(&mut self, source: &M) -> Result<Vec<Update>, EmaError> {
+        self.align()?;
         let averages = self.members.iter().map(|member| &member.average);
         let sources = match averages.clone().any(|ema| ema.phase() != Phase::Wait) {
             true => self.first().shadow.collect(source)?,
@@ -210,6 +211,18 @@ impl<M: Module> EmaSet<M> {
                 })
                 .collect(),
         }
+    }
+
+    /// Brings the values of all averages into the same order: that in which the module of the first has shown them.
+    fn align(&mut self) -> Result<(), EmaError> {
+        let [first, others @ ..] = self.members.as_mut_slice() else {
+            return Ok(());
+        };
+        let others = others.iter_mut().map(|other| &mut other.average.shadow);
+        for shadow in others {
+            shadow.align(&first.average.shadow)?;
+        }
+        Ok(())
     }
 
     fn position(&self, name: &str) -> Result<usize, EmaError> {

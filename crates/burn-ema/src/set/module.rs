@@ -1,6 +1,11 @@
 //! Several averages as one Burn module, with one record.
 
-use burn::module::{Devices, Module, ModuleMapper, ModuleVisitor, ParamGroup};
+use std::fmt;
+
+use burn::module::{
+    Content, Devices, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor,
+    ParamGroup,
+};
 use burn::store::{ModuleRecord, RecordError};
 use burn::tensor::Device;
 
@@ -24,11 +29,12 @@ impl EmaSetConfig {
         };
         let is_in = |name: &&str| record::holds_average(record, &path_of(name));
         let (held, missing): (Vec<&str>, Vec<&str>) = self.names().partition(is_in);
-        match (held.is_empty(), missing.first()) {
-            (false, Some(name)) => Err(EmaError::AverageMissing {
+        let holds_any = !held.is_empty() || record::holds_average(record, path);
+        match missing.first() {
+            Some(name) if holds_any => Err(EmaError::AverageMissing {
                 name: name.to_string(),
             }),
-            (empty, _) => Ok(!empty),
+            _ => Ok(holds_any),
         }
     }
 }
@@ -115,5 +121,27 @@ impl<M: Module> Module for EmaSet<M> {
             members.push(Member { name, average });
         }
         Ok(Self { members })
+    }
+}
+
+impl<M: Module + ModuleDisplay> ModuleDisplayDefault for EmaSet<M> {
+    fn content(&self, content: Content) -> Option<Content> {
+        let named = |content: Content, member: &Member<M>| {
+            let name = match member.name.as_str() {
+                "" => "average",
+                name => name,
+            };
+            content.add(name, &member.average)
+        };
+        let content = content.set_top_level_type("EmaSet");
+        self.members.iter().fold(content, named).optional()
+    }
+}
+
+impl<M: Module + ModuleDisplay> ModuleDisplay for EmaSet<M> {}
+
+impl<M: Module + ModuleDisplay> fmt::Display for EmaSet<M> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.format(Default::default()))
     }
 }

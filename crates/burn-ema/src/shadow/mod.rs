@@ -9,10 +9,11 @@ mod skeleton;
 
 use burn::module::{Module, ParamId};
 use burn::tensor::kind::BridgeTensor;
-use burn::tensor::{DType, Device};
+use burn::tensor::{DType, Device, GradientCheckpointingStrategy};
 
-use crate::op;
+use crate::traverse::Locator;
 use crate::{Action, EmaError, Policy, ShadowDType};
+use crate::{autodiff, op};
 
 pub(crate) use collect::{Source, class, sync_running_statistics};
 pub(crate) use skeleton::Skeleton;
@@ -53,6 +54,8 @@ pub(crate) struct Shadow<M> {
     skeleton: Skeleton<M>,
     slots: Vec<Slot>,
     dtype: ShadowDType,
+    /// How autodiff tracked the source.
+    strategy: Option<GradientCheckpointingStrategy>,
     /// The device that the values were asked to be on; otherwise they are where the source is.
     pinned: Option<Device>,
 }
@@ -83,6 +86,7 @@ impl<M: Module> Shadow<M> {
             skeleton,
             slots,
             dtype,
+            strategy: autodiff::strategy(source),
             pinned,
         })
     }
@@ -109,6 +113,30 @@ impl<M: Module> Shadow<M> {
         (device, self.slots[slot].value().dtype())
     }
 
+    /// Brings the slots into the order of those of `other`, if they are of the same structure.
+    pub(crate) fn align(&mut self, other: &Self) -> Result<(), EmaError> {
+        let order = other.slots.iter().map(|slot| &slot.path);
+        if order.clone().eq(self.slots.iter().map(|slot| &slot.path)) {
+            return Ok(());
+        }
+        let mut locator = Locator::new(self.slots.len());
+        let locate = |path: &String| {
+            let index = locator.locate(&self.slots, path, |slot| &slot.path);
+            index.ok_or_else(|| EmaError::Missing { path: path.clone() })
+        };
+        let order: Vec<usize> = order.map(locate).collect::<Result<_, _>>()?;
+        if let Some(missed) = locator.missed() {
+            return Err(EmaError::Unexpected {
+                path: self.slots[missed].path.clone(),
+            });
+        }
+        self.slots = order
+            .iter()
+            .map(|index| self.slots[*index].clone())
+            .collect();
+        Ok(())
+    }
+
     /// Moves the value of a slot towards `source`, which is [conformed](Self::conformed).
     pub(crate) fn average(&mut self, slot: usize, source: BridgeTensor, weight: f64) {
         let device = op::device(&source);
@@ -121,6 +149,18 @@ impl<M: Module> Shadow<M> {
     /// Gives a slot the value of `source`, which is [conformed](Self::conformed).
     pub(crate) fn copy(&mut self, slot: usize, source: BridgeTensor) {
         self.slots[slot].change(|_| source);
+    }
+
+    /// Gives the float slot at `path` these values.
+    pub(crate) fn write(&mut self, path: &str, values: &[f64]) {
+        let slot = self.slots.iter_mut().find(|slot| slot.path == path);
+        slot.expect("the values are those of the model")
+            .change(|old| op::filled(&old, values));
+    }
+
+    /// How autodiff tracked the model that the values were made from.
+    pub(crate) fn strategy(&self) -> Option<GradientCheckpointingStrategy> {
+        self.strategy
     }
 
     /// The averaged model as it runs: validation state, values of the source's dtypes.
