@@ -7,7 +7,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-STAGES=(fmt scripts test doctest clippy docs core example gan ndarray tch wgpu)
+STAGES=(fmt scripts test doctest clippy docs core example gan profiles ndarray tch wgpu)
 
 if [ -n "${CI:-}" ]; then
     export CARGO_INCREMENTAL=0 # fresh builds gain nothing from it
@@ -74,6 +74,18 @@ check_gan() {
     for file in "${BASH_REMATCH[1]}" "$dir/gan/frechet.png"; do
         [ -s "$file" ] || { echo "missing or empty: $file" >&2; return 1; }
     done
+}
+
+# The picture of the README, and the table beside it.
+check_profiles() {
+    local dir
+    dir=$(mktemp -d)
+    # shellcheck disable=SC2064 # as above
+    trap "rm -rf '$dir'" EXIT
+    cargo run --example profiles -- --out "$dir" | tee "$dir/stdout"
+    grep -q '^half-life of 1000 steps .* 1000\.0 ' "$dir/stdout" ||
+        { echo "the table lacks the half-life" >&2; return 1; }
+    [ -s "$dir/weight-profiles.png" ] || { echo "no picture" >&2; return 1; }
 }
 
 # The behaviour tests on one backend. Others that are compiled in serve as the other device of some.

@@ -795,8 +795,8 @@ struct Shuffled {
 }
 
 impl Shuffled {
-    fn of(numbers: [f32; 3]) -> Self {
-        let names = ["a", "b", "c"];
+    fn of(numbers: [f32; 5]) -> Self {
+        let names = ["a", "b", "c", "d", "e"];
         let values = names.into_iter().zip(numbers);
         Self {
             values: values.map(|(name, x)| (name, weights(&[x]))).collect(),
@@ -859,13 +859,15 @@ impl Module for Shuffled {
 fn values_are_paired_by_path_in_every_average_whatever_their_order() {
     let config = EmaConfig::new().with_decay(Decay::weight(0.5));
     let config = named_configs(&["one", "two", "three"], &config);
-    let mut set = config.init(&Shuffled::of([0.0, 0.0, 0.0]));
+    let mut set = config.init(&Shuffled::of([0.0; 5]));
     // Loading puts the values of an average into another order each time.
     let two = set.average_mut("two").unwrap();
     *two = two.clone().load_record(two.clone().into_record());
-    set.update(&Shuffled::of([2.0, 4.0, 6.0])).unwrap();
+    set.update(&Shuffled::of([2.0, 4.0, 6.0, 8.0, 10.0]))
+        .unwrap();
     for (name, average) in set.iter() {
-        for (path, expected) in [("a.w", 1.0), ("b.w", 2.0), ("c.w", 3.0)] {
+        let paths = ["a.w", "b.w", "c.w", "d.w", "e.w"];
+        for (path, expected) in paths.into_iter().zip([1.0, 2.0, 3.0, 4.0, 5.0]) {
             assert_eq!(
                 numbers_at(average.model(), path),
                 [expected],
