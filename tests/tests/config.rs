@@ -4,7 +4,7 @@ use burn::config::{Config, config_to_json};
 use burn::module::ParamGroup;
 use burn_ema::{
     Action, Annealing, Clock, Constant, Decay, EmaConfig, EmaError, EqualWeights,
-    ExponentialWarmup, HalfLife, ImageRampUp, LinearWarmup, NonFinite, PlainRecord, Policy,
+    ExponentialWarmup, HalfLife, ImageRampUp, LinearWarmup, Moment, NonFinite, PlainRecord, Policy,
     PowerFunction, PowerWarmup, Rule, ShadowDType, TfRamp, Ticks, Weight,
 };
 use burn_ema_tests::backend::device;
@@ -198,6 +198,9 @@ fn file_may_leave_out_what_has_a_default_and_nothing_else() {
         r#"{ "intervall": 7 }"#,
         r#"{ "policy": { "buffer": "Average" } }"#,
         r#"{ "decay": { "TfRamp": {} } }"#,
+        r#"{ "decay": { "TfRamp": { "max": 0.999, "facter": 25.0 } } }"#,
+        r#"{ "decay": { "ImageRampUp": { "half_life": 1e4, "rampup": 0.05, "batch_size": 32 } } }"#,
+        r#"{ "switch": { "every": 500, "kep": 0.5 } }"#,
     ] {
         assert!(
             EmaConfig::load_binary(misspelled.as_bytes()).is_err(),
@@ -218,8 +221,30 @@ fn each_rule_says_what_is_wrong_with_it() {
             clock,
         })
     };
-    let images = |kimg: f64, ramp_up, batch_size| -> Decay {
-        ImageRampUp::new(kimg, ramp_up, batch_size).into()
+    let images = |half_life, ramp_up, batch_size| -> Decay {
+        ImageRampUp {
+            half_life,
+            ramp_up,
+            batch_size,
+            clock,
+        }
+        .into()
+    };
+    let exponential = |max, tau| Decay::from(ExponentialWarmup { max, tau, clock });
+    let annealing = |weight, gamma| {
+        Decay::from(Annealing {
+            weight,
+            gamma,
+            clock,
+        })
+    };
+    let line = |from, to| {
+        Decay::from(LinearWarmup {
+            from,
+            to,
+            updates: 5,
+            clock,
+        })
     };
     for (rule, expected) in [
         (
@@ -235,39 +260,39 @@ fn each_rule_says_what_is_wrong_with_it() {
             "TfRamp: factor must be finite and at least 1, found 0.5",
         ),
         (
-            ExponentialWarmup::new(0.0001, 10.0).into(),
+            exponential(0.0001, 10.0),
             "write Decay::weight(0.0001), which is decay 0.9999",
         ),
         (
-            ExponentialWarmup::new(0.999, 0.0).into(),
+            exponential(0.999, 0.0),
             "ExponentialWarmup: tau must be finite and above 0, found 0",
         ),
         (
-            LinearWarmup::new(-0.1, 0.9, 5).into(),
+            line(-0.1, 0.9),
             "LinearWarmup: from must be in [0, 1], found -0.1",
         ),
         (
-            LinearWarmup::new(0.1, 0.4, 5).into(),
-            "LinearWarmup: to must be in [0.5, 1], found 0.4",
+            line(0.1, 1.4),
+            "LinearWarmup: to must be in [0, 1], found 1.4",
         ),
         (
-            images(f64::NAN, None, 32),
+            images(Some(f64::NAN), None, 32),
             "ImageRampUp: half_life must be finite and above 0, found NaN",
         ),
         (
-            images(1.0, Some(0.0), 32),
+            images(Some(1.0), Some(0.0), 32),
             "ImageRampUp: ramp_up must be finite and above 0, found 0",
         ),
         (
-            images(1.0, None, 0),
+            images(Some(1.0), None, 0),
             "ImageRampUp: batch_size must be finite and above 0, found 0",
         ),
         (
-            Annealing::new(1.0, 10.0).into(),
+            annealing(1.0, 10.0),
             "Annealing: weight must be above 0 and below 1, found 1",
         ),
         (
-            Annealing::new(0.1, -1.0).into(),
+            annealing(0.1, -1.0),
             "Annealing: gamma must be finite and above 0, found -1",
         ),
         (
@@ -287,4 +312,59 @@ fn each_rule_says_what_is_wrong_with_it() {
             assert!(message.contains(expected), "{message}");
         }
     }
+}
+
+/// What `new` of a rule refuses is what a configuration refuses.
+#[test]
+fn constructors_of_rules_check_their_numbers() {
+    let refused: [fn() -> Decay; 8] = [
+        || PowerWarmup::new(-1.0).into(),
+        || PowerWarmup::new(1.0).with_max(0.3).into(),
+        || TfRamp::new(0.1).into(),
+        || ExponentialWarmup::new(0.999, -1.0).into(),
+        || LinearWarmup::new(0.5, 2.0, 10).into(),
+        || ImageRampUp::new(0.0, None, 32).into(),
+        || Annealing::new(0.0, 10.0).into(),
+        || Decay::half_life_images(1000.0, 0),
+    ];
+    for constructor in refused {
+        assert!(std::panic::catch_unwind(constructor).is_err());
+    }
+}
+
+/// A rule that nobody has checked gives a number, and does not panic.
+#[test]
+fn rule_with_bounds_that_cross_gives_the_upper_one() {
+    let at = Moment {
+        updates: 100,
+        interval: 1,
+    };
+    let (min, max, clock) = (0.9, 0.5, Clock::default());
+    let ramp = TfRamp {
+        min,
+        max,
+        factor: 10.0,
+        clock,
+    };
+    let warmup = PowerWarmup {
+        power: 1.0,
+        inv_gamma: 1.0,
+        min,
+        max,
+        clock,
+    };
+    assert_eq!([ramp.decay(at), warmup.decay(at)], [0.5, 0.5]);
+}
+
+/// What was valid once: a bound below 0.5, which constructors take for a mistake.
+#[test]
+fn stored_warm_up_with_a_low_bound_loads() {
+    let json = r#"{ "decay": { "PowerWarmup": { "power": 0.75, "inv_gamma": 1.0, "min": 0.0, "max": 0.4 } } }"#;
+    let config = EmaConfig::load_binary(json.as_bytes()).unwrap();
+    config.validate().unwrap();
+    let at = Moment {
+        updates: 1000,
+        interval: 1,
+    };
+    assert_eq!(config.decay.decay(at), 0.4);
 }

@@ -1,12 +1,17 @@
 //! Several averages in Burn's learner, weights that switch to an average, and statistics from data.
 
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::slice;
+use std::sync::Arc;
 
+use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
+use burn::data::dataset::DatasetError;
 use burn::module::Module;
 use burn::optim::OptimizerRecord;
 use burn::store::ModuleRecord;
+use burn::tensor::Device;
 use burn::train::checkpoint::KeepLastNCheckpoints;
 use burn::train::metric::{LossMetric, Metric};
 use burn::train::{InferenceStep, SupervisedTraining, TrainStep};
@@ -15,11 +20,11 @@ use burn_ema::{
 };
 use burn_ema_tests::compare::{assert_near, numbers};
 use burn_ema_tests::learner::{
-    Batch, LEARNING_RATE, Net, Values, adam, assert_same, average_values, batches, device,
+    Batch, LEARNING_RATE, Net, Values, adam, assert_same, average_values, batch, batches, device,
     difference, drive, learner, loader, synced_values, training, values,
 };
 use burn_ema_tests::snapshot::assert_same_values;
-use burn_ema_train::{EmaLearner, Online};
+use burn_ema_train::{EmaLearner, Online, Validation};
 
 fn constant(decay: f64) -> EmaConfig {
     EmaConfig::new().with_decay(Decay::constant(decay))
@@ -580,4 +585,98 @@ fn statistics_without_data_panic_without_an_interrupter() {
         message.contains("EmaLearner::with_reestimation"),
         "{message}"
     );
+}
+
+/// A loader that gives one batch and then fails, as one over a damaged file does.
+struct Failing(Arc<dyn DataLoader<Batch>>);
+
+struct Failed<'a>(Box<dyn DataLoaderIterator<Batch> + 'a>, usize);
+
+impl Iterator for Failed<'_> {
+    type Item = Result<Batch, DatasetError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.1 += 1;
+        match self.1 {
+            1 => self.0.next(),
+            _ => Some(Err(DatasetError::new(io::Error::other("the disk is gone")))),
+        }
+    }
+}
+
+impl DataLoaderIterator<Batch> for Failed<'_> {
+    fn progress(&self) -> Progress {
+        self.0.progress()
+    }
+}
+
+impl DataLoader<Batch> for Failing {
+    fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<Batch> + 'a> {
+        Box::new(Failed(self.0.iter(), 0))
+    }
+
+    fn num_items(&self) -> usize {
+        self.0.num_items()
+    }
+
+    fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<Batch>> {
+        Arc::new(Self(self.0.to_device(device)))
+    }
+
+    fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<Batch>> {
+        Arc::new(Self(self.0.slice(start, end)))
+    }
+}
+
+#[test]
+fn data_that_fails_stops_the_training_and_loses_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let training = training(directory.path(), 0..20, 20..24).num_epochs(3);
+    let model = EmaLearner::new(Net::new(0.0, &device()), reestimating())
+        .with_reestimation(Arc::new(Failing(loader(0..20, 4))), 3)
+        .with_interrupter(training.interrupter());
+    let result = training.launch(learner(model));
+    let reason = result.interrupted.expect("the training was stopped").reason;
+    let reason = reason.unwrap();
+    assert!(reason.contains("the disk is gone"), "{reason}");
+    // One epoch of 5 steps was trained; the average has the statistics of the online weights.
+    let average = result.model.average().unwrap();
+    assert_eq!(average.num_steps(), 5);
+    let copied = average.into_model();
+    assert_same(
+        &values(&result.model.into_ema()),
+        &values(&copied),
+        "result",
+    );
+}
+
+#[test]
+fn data_that_fails_panics_without_an_interrupter() {
+    let model = EmaLearner::new(Net::new(0.0, &device()), reestimating())
+        .with_reestimation(Arc::new(Failing(loader(0..20, 4))), 3);
+    let mut learner = learner(model);
+    drive(&mut learner, &batches(0..4, 4, &device()));
+    let panic = catch_unwind(AssertUnwindSafe(|| learner.model().into_ema()));
+    let message = *panic.map(drop).unwrap_err().downcast::<String>().unwrap();
+    assert!(message.contains("the disk is gone"), "{message}");
+}
+
+#[test]
+#[should_panic(expected = "statistics of 0 batches")]
+fn statistics_of_no_batches_are_refused_at_once() {
+    let model = EmaLearner::new(Net::new(0.0, &device()), reestimating());
+    let _ = model.with_reestimation(loader(0..20, 4), 0);
+}
+
+/// A pass over the data for weights that nobody looks at is none.
+#[test]
+fn statistics_are_computed_for_what_is_validated_only() {
+    let model = EmaLearner::new(Net::new(0.0, &device()), reestimating())
+        .with_reestimation(Arc::new(Failing(loader(0..20, 4))), 3)
+        .with_validation(Validation::Online);
+    let mut learner = learner(model);
+    drive(&mut learner, &batches(0..4, 4, &device()));
+    // Would fail if it asked for data.
+    let valid = learner.model().valid();
+    InferenceStep::step(&valid, batch(&[1, 2], &Device::default()));
 }

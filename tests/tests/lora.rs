@@ -3,7 +3,7 @@
 use burn::module::{Lora, Module, Param, ParamGroup, QLora, Quantizer};
 use burn::tensor::quantization::{Calibration, QuantValue};
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use burn_ema::{Action, Decay, EmaConfig, EmaModel, Policy};
+use burn_ema::{Action, Decay, EmaConfig, EmaModel, EmaSetConfig, Policy, Stored};
 use burn_ema_tests::backend::{autodiff_device, device, is_flex};
 use burn_ema_tests::compare::{assert_close, assert_near, numbers};
 use burn_ema_tests::snapshot::{Value, assert_same, numbers_at, values, with_numbers};
@@ -193,4 +193,86 @@ fn source_that_is_quantized_after_init_is_refused() {
     let packed = plain.clone().quantize_weights(&mut quantizer);
     let error = halving(&plain).update(&packed).unwrap_err().to_string();
     assert!(error.starts_with("`weight` is QFloat"), "{error}");
+}
+
+#[test]
+fn factors_are_written_back_and_everything_is_put_back() {
+    let device = autodiff_device();
+    let mut model = adapted([1.0, 0.0], [0.0, 2.0], &device);
+    let mut ema = halving(&model);
+    ema.update(&adapted([3.0, 4.0], [2.0, 0.0], &device))
+        .unwrap();
+    let stored = Stored::of(&model).unwrap();
+    let before = values(&model);
+
+    ema.write_back(&mut model, 0.5).unwrap();
+    // The average is [2, 2] and [1, 1]; the base is not averaged.
+    assert_close(&model.weight.base(), &[1.0, 2.0, 3.0, 4.0]);
+    assert_eq!(numbers_at(&model, "weight.lora.a"), [1.5, 1.0]);
+    assert_eq!(numbers_at(&model, "weight.lora.b"), [0.5, 1.5]);
+    let trains = |model: &Layer| -> Vec<_> {
+        let values = values(model).into_iter();
+        values
+            .map(|value| (value.id, value.requires_grad))
+            .collect()
+    };
+    let still: Vec<_> = before
+        .iter()
+        .map(|value| (value.id, value.requires_grad))
+        .collect();
+    assert_eq!(trains(&model), still);
+
+    ema.copy_to(&mut model).unwrap();
+    assert_eq!(numbers_at(&model, "weight.lora.a"), [2.0, 2.0]);
+    stored.restore(&mut model).unwrap();
+    assert_eq!(values(&model), before);
+}
+
+#[test]
+fn training_model_has_the_effective_average_and_trains_nothing() {
+    let device = autodiff_device();
+    let mut ema = halving(&adapted([1.0, 0.0], [0.0, 2.0], &device));
+    ema.update(&adapted([3.0, 4.0], [2.0, 0.0], &device))
+        .unwrap();
+    let teacher = ema.training_model();
+    assert_close(&teacher.weight.val(), &[5.0, 6.0, 7.0, 8.0]);
+    assert!(values(teacher).iter().all(|value| !value.requires_grad));
+}
+
+#[test]
+fn quantized_base_is_left_alone_and_put_back_bit_for_bit() {
+    if !quantizes("quantized_base_is_left_alone_and_put_back_bit_for_bit") {
+        return;
+    }
+    let mut model = quantized(1.0, &autodiff_device());
+    let mut ema = halving(&model);
+    let source = quantized(3.0, &autodiff_device());
+    ema.update(&source).unwrap();
+    let stored = Stored::of(&model).unwrap();
+    let before = values(&model);
+    ema.write_back(&mut model, 0.0).unwrap();
+    assert_eq!(base(&model).bytes, before[0].bytes);
+    assert_eq!(numbers_at(&model, "weight.lora.a"), [2.0; 8]);
+    ema.copy_to(&mut model).unwrap();
+    assert_eq!(base(&model).bytes, base(&source).bytes);
+    stored.restore(&mut model).unwrap();
+    assert_eq!(values(&model), before);
+}
+
+#[test]
+fn averages_of_a_set_have_the_adapters_that_they_have_alone() {
+    let device = autodiff_device();
+    let model = adapted([1.0, 0.0], [0.0, 2.0], &device);
+    let config = EmaConfig::new().with_decay(Decay::weight(0.5));
+    let mut set = EmaSetConfig::new()
+        .with("one", config.clone())
+        .with("two", config)
+        .init(&model);
+    let mut alone = halving(&model);
+    let source = adapted([3.0, 4.0], [2.0, 0.0], &device);
+    set.update(&source).unwrap();
+    alone.update(&source).unwrap();
+    for (_, average) in set.iter() {
+        assert_same(&values(average), &values(&alone));
+    }
 }

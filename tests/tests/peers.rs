@@ -261,6 +261,53 @@ fn timm_ema_pytorch_and_diffusers() {
     }
 }
 
+/// It is frozen once its copies are over.
+#[test]
+fn beta_of_one_freezes_ema_pytorch() {
+    let peer = EmaPytorch {
+        beta: 1.0,
+        update_after_step: 25,
+        ..EmaPytorch::default()
+    };
+    assert_agrees("ema-pytorch, frozen", &peer, 0.0, |step| {
+        Some(match (step % 10, step <= 25) {
+            (0, true) => 0.0,
+            _ => 1.0,
+        })
+    });
+}
+
+/// The rule alone goes with the start of the configuration, in the hook as well as here.
+#[test]
+fn rules_alone_count_from_the_start_of_their_configuration() {
+    let starts = [
+        MmengineEma::default().config(),
+        MmengineAnnealing::default().config(),
+        MmengineSwa::default().config(),
+        MmagicRampUp::default().config(),
+        EmaPytorch::default().config(),
+        Lightning::default().config(),
+        Torchvision::default().config(),
+    ];
+    for config in starts {
+        assert_eq!(config.unwrap().start, 1);
+    }
+    let (m, first) = (
+        0.02,
+        Moment {
+            updates: 0,
+            interval: 1,
+        },
+    );
+    let rule = Decay::mmengine_annealing(MmengineAnnealing {
+        momentum: m,
+        gamma: 4.0,
+        ..MmengineAnnealing::default()
+    });
+    // The call after the copy.
+    assert_eq!(rule.decay(first), 1.0 - 4.0 / 5.0);
+}
+
 #[test]
 fn gans_and_diffusion() {
     let half_life = |decay_in: f64, images: f64| match images > 0.0 {
@@ -275,14 +322,18 @@ fn gans_and_diffusion() {
         let seen = step as f64 * 64.0;
         Some(half_life(64.0, f64::min(10_000.0, seen * 0.05)))
     });
-    let traditional = Edm2Traditional {
-        halflife_mimg: 0.1,
-        ..Edm2Traditional::default()
-    };
-    assert_agrees("EDM2 traditional", &traditional, 1e-15, |step| {
-        let seen = (step + 1) as f64 * 2048.0;
-        Some(half_life(2048.0, f64::min(0.1e6, seen * 0.09)))
-    });
+    // Its default is a ramp without an end.
+    for halflife_mimg in [Some(0.1), None] {
+        let traditional = Edm2Traditional {
+            halflife_mimg,
+            ..Edm2Traditional::default()
+        };
+        let longest = halflife_mimg.map_or(f64::INFINITY, |millions| millions * 1e6);
+        assert_agrees("EDM2 traditional", &traditional, 1e-15, |step| {
+            let seen = (step + 1) as f64 * 2048.0;
+            Some(half_life(2048.0, f64::min(longest, seen * 0.09)))
+        });
+    }
     let power = Edm2Power { std: 0.1 };
     let exponent = gamma_of_sigma_rel(0.1).unwrap() + 1.0;
     assert_agrees("EDM2 power", &power, 5e-15, |step| {
@@ -528,7 +579,7 @@ fn mmagic_averaged_models_take_and_refuse_these() {
 
 #[test]
 fn pytorch_ema_and_optax_values() {
-    for decay in [0.995, 0.9, 1.0] {
+    for decay in [0.995, 0.9, 0.0, 1.0] {
         let peer = PytorchEma {
             decay,
             use_num_updates: false,

@@ -683,12 +683,13 @@ fn assert_refused(config: &EmaSetConfig, reason: &str) {
 #[test]
 fn names_that_do_not_tell_averages_apart_are_refused() {
     assert_refused(&named(&["a", "b", "a"]), "the name `a` is there twice");
-    let dot = "is no name for one of several averages: write something without a dot";
+    let dot =
+        "is no name for an average, which is part of paths: write something without a dot or slash";
     assert_refused(&named(&["a", ""]), &format!("`` {dot}"));
     assert_refused(&named(&["", ""]), "`` ");
     assert_refused(&named(&["a", "b.c"]), &format!("`b.c` {dot}"));
     assert_refused(&named(&["b.c"]), &format!("`b.c` {dot}"));
-    for good in [&["a", "b"][..], &["with space", "a-b_c/1"], &["a"], &[""]] {
+    for good in [&["a", "b"][..], &["with space", "a-b_c1"], &["a"], &[""]] {
         assert!(named(good).validate().is_ok(), "{good:?}");
     }
 }
@@ -924,4 +925,25 @@ fn set_is_a_field_of_a_derived_module() {
         paths.contains(&"averages.fast.shadow.w".to_string()),
         "{paths:?}"
     );
+}
+
+#[test]
+fn average_of_another_model_is_refused_among_others() {
+    let mut set = fast_and_slow().init(&weights(&[1.0, 2.0]));
+    let config = EmaConfig::new();
+    *set.average_mut("slow").unwrap() = config.init(&weights(&[1.0, 2.0, 3.0]));
+    let before: Vec<_> = set.iter().map(|(_, average)| stored(average)).collect();
+    let error = set.update(&weights(&[5.0, 6.0])).unwrap_err().to_string();
+    assert!(error.contains("`w` has shape"), "{error}");
+    assert!(set.copy_from(&weights(&[5.0, 6.0])).is_err());
+    let after: Vec<_> = set.iter().map(|(_, average)| stored(average)).collect();
+    assert_eq!(after, before);
+}
+
+#[test]
+fn name_with_a_slash_is_refused() {
+    for name in ["a/b", "a\\b", "a.b"] {
+        let error = named(&[name]).validate().unwrap_err().to_string();
+        assert!(error.contains("without a dot or slash"), "{error}");
+    }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use burn::module::{Module, Param, ParamId};
 use burn::nn::{Linear, LinearConfig, LinearLayout};
 use burn::tensor::{DType, Device, Tensor};
-use burn_ema::{Decay, EmaConfig, EmaError, EmaModel, PlainRecord};
+use burn_ema::{Decay, EmaConfig, EmaError, EmaModel, PlainRecord, Stored};
 use burn_ema_tests::backend::{autodiff_device, device, has_dtype};
 use burn_ema_tests::compare::{assert_close, assert_near, numbers};
 use burn_ema_tests::models::{Mixed, Weights};
@@ -353,4 +353,21 @@ fn buffers_are_found_by_path_when_a_reload_gives_them_new_ids() {
 fn average_starts_equal_to_any_source() {
     let source = containers(3.0);
     assert_same_values(halving(&source).model(), &source);
+}
+
+#[test]
+fn column_major_linear_is_written_back_and_put_back() {
+    let mut model = column_major(1.0);
+    let mut ema = EmaConfig::new().with_decay(Decay::weight(0.5)).init(&model);
+    let source = column_major(3.0);
+    ema.update(&source).unwrap();
+    let stored = Stored::of(&model).unwrap();
+    let before = values(&model);
+    ema.write_back(&mut model, 0.0).unwrap();
+    assert_same_values(&model, ema.model());
+    assert_same_values(ema.training_model(), ema.model());
+    let saved = |model: &Linear| model.weight.transform_for_save().base().dims();
+    assert_eq!(saved(&model), saved(&source));
+    stored.restore(&mut model).unwrap();
+    assert_eq!(values(&model), before);
 }

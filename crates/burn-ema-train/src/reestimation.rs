@@ -63,11 +63,10 @@ impl<M: Module> Reestimation<M> {
 
     /// `model` with statistics of the data.
     ///
-    /// # Panics
+    /// # Errors
     ///
-    /// If there is no data, or it moves no statistic: validation has no way to fail but this.
-    pub(crate) fn apply(&self, model: M) -> M {
-        (self.estimate)(&model)
-            .unwrap_or_else(|error| panic!("running statistics cannot be re-estimated: {error}"))
+    /// If the loader fails, gives nothing, or moves no statistic.
+    pub(crate) fn estimate(&self, model: &M) -> Result<M, String> {
+        (self.estimate)(model)
     }
 }

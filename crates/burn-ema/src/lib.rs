@@ -64,10 +64,11 @@ mod stored;
 mod switch;
 mod traverse;
 pub mod twin;
+mod update;
 
 pub use config::{EmaConfig, NonFinite, PlainRecord, ShadowDType};
 pub use error::EmaError;
-pub use model::{EmaModel, Update};
+pub use model::EmaModel;
 pub use policy::{Action, Class, Override, Policy};
 pub use profile::Profile;
 pub use reestimate::reestimate;
@@ -81,3 +82,4 @@ pub use scope::Swapped;
 pub use set::{EmaSet, EmaSetConfig, NamedConfig};
 pub use stored::Stored;
 pub use switch::Switch;
+pub use update::Update;

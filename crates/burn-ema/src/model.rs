@@ -8,10 +8,8 @@ use burn::tensor::Device;
 use burn::tensor::kind::BridgeTensor;
 
 use crate::policy::Class;
-use crate::shadow::{Shadow, Slot, Source};
-use crate::{
-    Action, EmaConfig, EmaError, Moment, NonFinite, Phase, PlainRecord, Policy, Rule, reduce,
-};
+use crate::shadow::{Shadow, Slot};
+use crate::{Action, EmaConfig, EmaError, Moment, PlainRecord, Policy, Rule, reduce};
 
 /// An exponential moving average of the weights of a model `M`.
 ///
@@ -101,22 +99,6 @@ pub(crate) struct Counters {
     pub(crate) skipped: u64,
 }
 
-/// What a call of [`EmaModel::update`] did.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Update {
-    /// Before the start: the average is a copy of the source.
-    Copied,
-    /// The average moved towards the source.
-    Averaged {
-        /// Share of the old average that was kept.
-        decay: f64,
-    },
-    /// Between two averages: nothing was due.
-    Waiting,
-    /// The source held NaN or infinity, and [`NonFinite::Skip`] is set.
-    Skipped,
-}
-
 impl<M: Module> EmaModel<M> {
     pub(crate) fn new(
         config: &EmaConfig,
@@ -131,95 +113,6 @@ impl<M: Module> EmaModel<M> {
             handed_out: OnceCell::new(),
             in_training: OnceCell::new(),
         })
-    }
-
-    /// Takes the weights of `source` into account. Call it once after each optimizer step.
-    ///
-    /// Whether this copies, averages or waits depends on [`Schedule`](crate::Schedule).
-    ///
-    /// # Errors
-    ///
-    /// If `source` is not of the structure that the average was made from, or holds NaN or infinity
-    /// and [`NonFinite::Error`] is set. Neither values nor counters have changed then.
-    pub fn update(&mut self, source: &M) -> Result<Update, EmaError> {
-        if self.phase() == Phase::Wait {
-            return Ok(self.finish(&Due::Nothing));
-        }
-        let sources = self.shadow.collect(source)?;
-        let due = self.decide(&sources, &mut FiniteChecks::default())?;
-        self.begin(&due);
-        for (slot, source) in sources.into_iter().enumerate() {
-            let value = self.shadow.conformed(slot, source.value);
-            self.apply(&due, slot, value);
-        }
-        Ok(self.finish(&due))
-    }
-
-    /// What the next step means for the average.
-    pub(crate) fn phase(&self) -> Phase {
-        self.config.schedule().phase(self.counters.steps + 1)
-    }
-
-    /// What the next step does, given the values of the source. Everything that can be wrong is found here.
-    pub(crate) fn decide(
-        &self,
-        sources: &[Source],
-        finite: &mut FiniteChecks,
-    ) -> Result<Due, EmaError> {
-        let phase = self.phase();
-        if phase == Phase::Wait {
-            return Ok(Due::Nothing);
-        }
-        let decay = match phase {
-            Phase::Average => self.config.decay.try_decay(self.moment())?,
-            Phase::Copy | Phase::Wait => 0.0,
-        };
-        let actions: Vec<Action> = self.actions(sources).collect();
-        if !self.is_acceptable(sources, &actions, finite)? {
-            return Ok(Due::Skip);
-        }
-        Ok(match phase {
-            Phase::Copy => Due::Copy { actions },
-            Phase::Average | Phase::Wait => Due::Average { actions, decay },
-        })
-    }
-
-    /// Makes ready for what is due.
-    pub(crate) fn begin(&mut self, due: &Due) {
-        if due.changes_values() {
-            self.release();
-        }
-    }
-
-    /// Does to one slot what is due, with a source that is [conformed](Shadow::conformed).
-    pub(crate) fn apply(&mut self, due: &Due, slot: usize, source: BridgeTensor) {
-        let (actions, decay) = match due {
-            Due::Nothing | Due::Skip => return,
-            Due::Copy { actions } => (actions, 0.0),
-            Due::Average { actions, decay } => (actions, *decay),
-        };
-        match actions[slot] {
-            Action::Average => self.shadow.average(slot, source, 1.0 - decay),
-            Action::Copy | Action::Reestimate => self.shadow.copy(slot, source),
-            Action::Ignore => {}
-        }
-    }
-
-    /// Counts the step in which everything that was due has been done.
-    pub(crate) fn finish(&mut self, due: &Due) -> Update {
-        self.counters.steps += 1;
-        match due {
-            Due::Nothing => Update::Waiting,
-            Due::Skip => {
-                self.counters.skipped += 1;
-                Update::Skipped
-            }
-            Due::Copy { .. } => Update::Copied,
-            Due::Average { decay, .. } => {
-                self.counters.updates += 1;
-                Update::Averaged { decay: *decay }
-            }
-        }
     }
 
     /// Makes the average a copy of `source`, whatever the [`Policy`] says. Counters stay.
@@ -247,7 +140,7 @@ impl<M: Module> EmaModel<M> {
         self.counters.steps
     }
 
-    /// Number of steps that [`NonFinite::Skip`] left out.
+    /// Number of steps that [`NonFinite::Skip`](crate::NonFinite::Skip) left out.
     pub fn num_skipped(&self) -> u64 {
         self.counters.skipped
     }
@@ -314,22 +207,11 @@ impl<M: Module> EmaModel<M> {
         self.shadow.move_to(device);
     }
 
-    fn moment(&self) -> Moment {
+    pub(crate) fn moment(&self) -> Moment {
         Moment {
             updates: self.counters.updates,
             interval: self.config.interval,
         }
-    }
-
-    pub(crate) fn actions<'a>(
-        &'a self,
-        sources: &'a [Source],
-    ) -> impl Iterator<Item = Action> + 'a {
-        let slots = self.shadow.slots().iter();
-        slots.zip(sources).map(|(slot, source)| {
-            self.policy()
-                .action(source.class, slot.is_buffer, slot.exception)
-        })
     }
 
     /// Lets go of the models that were handed out, so that a change can happen in place.
@@ -371,74 +253,5 @@ impl<M: Module> EmaModel<M> {
         own.filter(|(_, slot)| is_own(slot))
             .map(|((slot, source), _)| (slot, self.shadow.conformed(slot, source.value)))
             .collect()
-    }
-
-    /// Whether the values that would be averaged are finite, as far as anybody wants to know.
-    fn is_acceptable(
-        &self,
-        sources: &[Source],
-        actions: &[Action],
-        finite: &mut FiniteChecks,
-    ) -> Result<bool, EmaError> {
-        if self.config.non_finite == NonFinite::Propagate {
-            return Ok(true);
-        }
-        // Before the start these are copied, and would poison the first average all the same.
-        let averaged = || {
-            let slots = self.shadow.slots().iter();
-            let all = slots.zip(sources).zip(actions);
-            all.filter(|((_, source), action)| {
-                **action == Action::Average && source.class != Class::Discrete
-            })
-            .map(|((slot, source), _)| (slot, &source.value))
-        };
-        if finite.all(actions, || {
-            reduce::all_finite(averaged().map(|(_, value)| value))
-        }) {
-            return Ok(true);
-        }
-        if self.config.non_finite == NonFinite::Skip {
-            return Ok(false);
-        }
-        let culprit = averaged().find(|(_, value)| !reduce::all_finite([*value]));
-        Err(EmaError::NonFinite {
-            path: culprit.map_or_else(String::new, |(slot, _)| slot.path.clone()),
-        })
-    }
-}
-
-/// What an optimizer step is going to do to an average.
-#[derive(Debug)]
-pub(crate) enum Due {
-    Nothing,
-    Skip,
-    Copy { actions: Vec<Action> },
-    Average { actions: Vec<Action>, decay: f64 },
-}
-
-impl Due {
-    pub(crate) fn changes_values(&self) -> bool {
-        match self {
-            Self::Nothing | Self::Skip => false,
-            Self::Copy { .. } | Self::Average { .. } => true,
-        }
-    }
-}
-
-/// Whether sources are finite where they would be averaged, as far as somebody has already looked: averages of
-/// one source that average the same values look once.
-#[derive(Debug, Default)]
-pub(crate) struct FiniteChecks {
-    known: Vec<(Vec<Action>, bool)>,
-}
-
-impl FiniteChecks {
-    fn all(&mut self, actions: &[Action], look: impl FnOnce() -> bool) -> bool {
-        if let Some((_, finite)) = self.known.iter().find(|(known, _)| known == actions) {
-            return *finite;
-        }
-        let finite = look();
-        self.known.push((actions.to_vec(), finite));
-        finite
     }
 }

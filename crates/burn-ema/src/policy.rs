@@ -41,13 +41,14 @@ pub enum Class {
 /// # Which running statistics fit an average
 ///
 /// BatchNorm normalizes with statistics of the activations, which belong to the weights that made them. There
-/// are three choices for [`buffers`](Self::buffers), and each has made somebody's validation bad:
+/// are four choices for [`buffers`](Self::buffers), and each has made somebody's validation bad:
 ///
 /// | choice | right when | wrong when |
 /// |---|---|---|
 /// | [`Copy`](Action::Copy) (default) | the online weights move little within the window of the average: late in training, a small learning rate, a short half-life | they still move fast; early validation of an average is then far below that of the online weights |
 /// | [`Average`](Action::Average) | nearly always: statistics are an average over past batches themselves, and with the weights' own decay they are of the same age. timm, YOLO and d2go do so | the rule gives old statistics much weight ([`EqualWeights`](crate::EqualWeights), SWA): the variance of a mean of weights is not the mean of variances |
 /// | [`Reestimate`](Action::Reestimate) | always, for the price of a pass over some batches before each use of the average; needed for SWA | the data cannot be had again |
+/// | [`Ignore`](Action::Ignore) | the average is a teacher that [runs as in training](crate::EmaModel::training_model) on data of its own: its statistics follow its own activations | it does not run so: statistics stay what they were at `init` |
 ///
 /// # Example
 ///
@@ -93,6 +94,7 @@ impl Default for Policy {
 
 /// An exception from the [`Policy`] for one group of values.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Override {
     /// The values it is for, by exact path, part of a path, regular expression or id.
     pub group: ParamGroup,

@@ -101,6 +101,7 @@ impl PowerProfile {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reconstruction {
     weights: Vec<f64>,
+    normalized: Vec<f64>,
     relative_error: f64,
 }
 
@@ -109,8 +110,8 @@ pub struct Reconstruction {
 ///
 /// # Errors
 ///
-/// If there are no stored averages, two have the same profile, one is later than `wanted`, or a profile is not
-/// valid.
+/// If there are no stored averages, two have the same profile, one is later than `wanted`, a profile is not valid,
+/// or `wanted` is too far from all of them.
 pub fn reconstruct(
     stored: &[PowerProfile],
     wanted: PowerProfile,
@@ -135,30 +136,38 @@ pub fn reconstruct(
     let Some(weights) = solution.filter(|weights| weights.iter().all(|x| x.is_finite())) else {
         return refuse("two stored averages have the same profile: leave one out".into());
     };
+    let sum = weights.sum();
+    if sum.abs() < 1e-3 {
+        return refuse(format!(
+            "the wanted profile has nothing in common with the stored ones: their weights sum to {sum}"
+        ));
+    }
+    let normalized = &weights / sum;
     let square = wanted.inner_product(wanted);
-    let error =
-        square - 2.0 * weights.dot(&with_wanted) + (weights.transpose() * products * &weights)[0];
+    let cross = normalized.dot(&with_wanted);
+    let error = square - 2.0 * cross + (normalized.transpose() * products * &normalized)[0];
     Ok(Reconstruction {
         weights: weights.iter().copied().collect(),
+        normalized: normalized.iter().copied().collect(),
         relative_error: (error.max(0.0) / square).sqrt(),
     })
 }
 
 impl Reconstruction {
-    /// The weight of each stored average, in their order. They do not sum to 1 where the wanted profile is wider
-    /// than the stored ones together.
+    /// The weight of each stored average, in their order, by the paper's algorithm. They do not sum to 1 where the
+    /// wanted profile is wider than the stored ones together.
     pub fn weights(&self) -> &[f64] {
         &self.weights
     }
 
-    /// The weights divided by their sum, as EDM2 uses them: what does not change in training then stays.
-    pub fn normalized(&self) -> Vec<f64> {
-        let sum: f64 = self.weights.iter().sum();
-        self.weights.iter().map(|weight| weight / sum).collect()
+    /// The weights divided by their sum, as EDM2 uses them, and [`model`](Self::model): what does not change in
+    /// training then stays.
+    pub fn normalized(&self) -> &[f64] {
+        &self.normalized
     }
 
-    /// How far the combined profile is from the wanted one, relative to its length: 0 is exact. Above about 0.1,
-    /// store more averages, or wider ones.
+    /// How far the profile of [`normalized`](Self::normalized) weights is from the wanted one, relative to its length:
+    /// 0 is exact. Above about 0.1, store more averages, or wider ones.
     pub fn relative_error(&self) -> f64 {
         self.relative_error
     }
@@ -172,7 +181,7 @@ impl Reconstruction {
     ///
     /// If there are not as many models as weights, or they differ in structure.
     pub fn model<M: Module>(&self, models: impl IntoIterator<Item = M>) -> Result<M, EmaError> {
-        let weights = self.normalized();
+        let weights = &self.normalized;
         let mut combined: Option<Shadow<M>> = None;
         let mut count = 0;
         for model in models {

@@ -29,7 +29,8 @@ pub struct Profile {
 impl EmaConfig {
     /// The weights with which past steps count after `updates` averages, if none was skipped.
     ///
-    /// Takes time and memory in proportion to `updates`.
+    /// Takes time and memory in proportion to `updates`; the time of a [debiased](Decay::debiased) rule without
+    /// closed form grows faster.
     ///
     /// # Errors
     ///

@@ -3,7 +3,7 @@
 use burn::module::Module;
 
 use crate::shadow::Shadow;
-use crate::{EmaError, Policy, ShadowDType, assign};
+use crate::{EmaError, Policy, ShadowDType};
 
 /// The weights and buffers of a model as they were when this was made, to be put back later: `store` and
 /// `restore` of diffusers and pytorch_ema.
@@ -48,9 +48,6 @@ impl<M: Module> Stored<M> {
     ///
     /// If `model` is not of the structure that the values came from. Nothing has changed then.
     pub fn restore(&self, model: &mut M) -> Result<(), EmaError> {
-        self.values.collect(model)?;
-        let slots = self.values.slots();
-        assign::assign(model, slots, |slot, _| Some(slots[slot].value().clone()));
-        Ok(())
+        self.values.write_to(model)
     }
 }

@@ -3,7 +3,8 @@
 use burn::module::Module;
 use serde::{Deserialize, Serialize};
 
-use crate::{Action, EmaError, EmaModel, assign, op};
+use crate::assign::assign;
+use crate::{Action, EmaError, EmaModel, op};
 
 /// Writes the average back into the online model every few optimizer steps: Switch EMA (Li et al. 2024,
 /// arXiv:2402.09240), Keras' `ema_overwrite_frequency`, ema-pytorch's `update_model_with_ema_every`.
@@ -23,6 +24,7 @@ use crate::{Action, EmaError, EmaModel, assign, op};
 /// let config = EmaConfig::new().with_switch(switch);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Switch {
     /// Optimizer steps from one switch to the next, at least 1.
     pub every: u64,
@@ -35,7 +37,8 @@ pub struct Switch {
 }
 
 impl Switch {
-    /// A copy of the average every `steps` optimizer steps.
+    /// A copy of the average every `steps` optimizer steps, at least 1: checked when it is
+    /// [used](crate::EmaConfig::validate).
     pub fn every(steps: u64) -> Self {
         Self {
             every: steps,
@@ -127,7 +130,7 @@ impl<M: Module> EmaModel<M> {
             .collect();
         drop(sources);
         let slots = self.shadow.slots();
-        assign::assign(model, slots, |slot, online| {
+        assign(model, slots, |slot, online| {
             averaged[slot].then(|| {
                 let ema = slots[slot].value();
                 let online = op::conform(online, &op::device(ema), ema.dtype());
@@ -144,10 +147,6 @@ impl<M: Module> EmaModel<M> {
     ///
     /// If `model` is not of the structure that the average was made from. Nothing has changed then.
     pub fn copy_to(&self, model: &mut M) -> Result<(), EmaError> {
-        self.shadow.collect(model)?;
-        let settled = self.settled();
-        let slots = settled.slots();
-        assign::assign(model, slots, |slot, _| Some(slots[slot].value().clone()));
-        Ok(())
+        self.settled().write_to(model)
     }
 }

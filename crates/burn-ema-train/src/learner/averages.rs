@@ -1,29 +1,38 @@
 //! The averaged models of a wrapper: what validates, and what is left in the end.
 
+use std::cell::OnceCell;
+
 use burn::module::Module;
 use burn_ema::{EmaError, EmaModel, EmaSet};
 
 use super::EmaLearner;
-use crate::handle::Handle;
+use crate::reestimation::Reestimation;
 
-/// The averaged models at one moment.
+/// The averaged models at one moment, each made when it is first asked for.
 #[derive(Clone, Debug)]
-pub(super) struct Averaged<M> {
+pub(super) struct Snapshot<M> {
     /// That of the average which was chosen.
-    chosen: M,
+    chosen: OnceCell<M>,
     /// Those of the others, with their names.
-    others: Vec<(String, M)>,
+    others: OnceCell<Vec<(String, M)>>,
+}
+
+impl<M> Snapshot<M> {
+    pub(super) fn new() -> Self {
+        Self {
+            chosen: OnceCell::new(),
+            others: OnceCell::new(),
+        }
+    }
 }
 
 impl<M: Module, V> EmaLearner<M, V> {
     /// The averaged model, in validation state: the one to deploy.
     ///
-    /// Of a training's result (`result.model`), this is the average at the end of the training.
+    /// Of a training's result (`result.model`), this is the average at the end of the training. Of several averages it
+    /// is the chosen one; `result.model.with_chosen("slow").into_ema()` gives another.
     pub fn into_ema(self) -> M {
-        match self.averaged {
-            Some(averaged) => averaged.chosen,
-            None => self.current(&self.averages).chosen,
-        }
+        self.on_average(M::clone)
     }
 
     /// A snapshot of the average and its counters.
@@ -53,52 +62,59 @@ impl<M: Module, V> EmaLearner<M, V> {
 
     /// Runs `step` on the averaged model that was chosen.
     pub(crate) fn on_average<T>(&self, step: impl FnOnce(&M) -> T) -> T {
-        match &self.averaged {
-            Some(averaged) => step(&averaged.chosen),
-            None => step(&self.current(&self.averages).chosen),
+        match &self.snapshot {
+            Some(snapshot) => step(snapshot.chosen.get_or_init(|| self.chosen_model())),
+            None => step(&self.chosen_model()),
         }
     }
 
     /// Runs `step` on each of the other averaged models, and gives the results with their names.
     pub(crate) fn on_others<T>(&self, mut step: impl FnMut(&M) -> T) -> Vec<(String, T)> {
-        let current;
-        let averaged = match &self.averaged {
-            Some(averaged) => averaged,
-            None => {
-                current = self.current(&self.averages);
-                &current
-            }
+        let mut on_each = |others: &[(String, M)]| {
+            let others = others.iter();
+            others
+                .map(|(name, model)| (name.clone(), step(model)))
+                .collect()
         };
-        let others = averaged.others.iter();
-        others
-            .map(|(name, model)| (name.clone(), step(model)))
+        match &self.snapshot {
+            Some(snapshot) => on_each(snapshot.others.get_or_init(|| self.other_models())),
+            None => on_each(&self.other_models()),
+        }
+    }
+
+    fn chosen_model(&self) -> M {
+        let (_, average) = self.running_averages().swap_remove(self.chosen);
+        self.usable(average)
+    }
+
+    fn other_models(&self) -> Vec<(String, M)> {
+        let mut averages = self.running_averages();
+        averages.remove(self.chosen);
+        let averages = averages.into_iter();
+        averages
+            .map(|(name, average)| (name, self.usable(average)))
             .collect()
     }
 
-    /// The averaged models as they are in `averages`, where the online model can take their place.
-    pub(super) fn current(&self, averages: &Handle<M>) -> Averaged<M> {
-        let Some(averages) = averages.peek(|averages| averages.cloned()) else {
-            let config = self.averages.config();
-            let mut names: Vec<String> = config.names().map(str::to_string).collect();
-            names.remove(self.chosen);
-            return Averaged {
-                chosen: self.online.valid(),
-                others: names
-                    .into_iter()
-                    .map(|name| (name, self.online.valid()))
-                    .collect(),
-            };
+    /// The averages with their names, which are `None` before training has begun.
+    fn running_averages(&self) -> Vec<(String, Option<EmaModel<M>>)> {
+        let running = self.averages.peek(|averages| averages.cloned());
+        let config = self.averages.config();
+        let average = |name: &str| match &running {
+            Some(averages) => averages.average(name).ok().cloned(),
+            None => None,
         };
-        let model = |(name, average): (&str, &EmaModel<M>)| {
-            (name.to_string(), self.usable(average.clone()))
-        };
-        let mut others: Vec<(String, M)> = averages.iter().map(model).collect();
-        let (_, chosen) = others.remove(self.chosen);
-        Averaged { chosen, others }
+        config
+            .names()
+            .map(|name| (name.to_string(), average(name)))
+            .collect()
     }
 
     /// The averaged model where the online model can take its place, with the statistics that it is to have.
-    fn usable(&self, average: EmaModel<M>) -> M {
+    fn usable(&self, average: Option<EmaModel<M>>) -> M {
+        let Some(average) = average else {
+            return self.online.valid();
+        };
         let is_pinned = average.device().is_some();
         let reestimates = average.config().policy.reestimates();
         let averaged = average.into_model();
@@ -112,8 +128,21 @@ impl<M: Module, V> EmaLearner<M, V> {
             _ => averaged,
         };
         match &self.reestimation {
-            Some(reestimation) if reestimates => reestimation.apply(averaged),
+            Some(reestimation) if reestimates => self.reestimated(averaged, reestimation),
             _ => averaged,
+        }
+    }
+
+    /// `averaged` with statistics of the data. If there are none, it keeps those of the online model, and the training
+    /// stops.
+    fn reestimated(&self, averaged: M, reestimation: &Reestimation<M>) -> M {
+        match reestimation.estimate(&averaged) {
+            Ok(estimated) => estimated,
+            Err(problem) => {
+                let problem = format!("running statistics cannot be re-estimated: {problem}");
+                self.fail(&problem);
+                averaged
+            }
         }
     }
 
@@ -121,7 +150,7 @@ impl<M: Module, V> EmaLearner<M, V> {
     pub(super) fn with_online(self, change: impl FnOnce(M) -> M) -> Self {
         Self {
             online: change(self.online),
-            averaged: None,
+            snapshot: None,
             ..self
         }
     }

@@ -19,7 +19,7 @@ use crate::handle::Handle;
 use crate::monitor::Monitor;
 use crate::reestimation::Reestimation;
 use crate::side_by_side::BothModels;
-use averages::Averaged;
+use averages::Snapshot;
 
 /// Which weights a validation step runs on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -92,7 +92,7 @@ pub struct EmaLearner<M: Module, V = OneModel> {
     reestimation: Option<Reestimation<M>>,
     /// The averaged models of a [validation snapshot](Module::valid). A live wrapper keeps none: they would
     /// be old after the next step, and hold on to what that wants to change in place.
-    averaged: Option<Averaged<M>>,
+    snapshot: Option<Snapshot<M>>,
     mode: PhantomData<fn() -> V>,
 }
 
@@ -124,7 +124,7 @@ impl<M: Module> EmaLearner<M> {
             validation: Validation::default(),
             interrupter: None,
             reestimation: None,
-            averaged: None,
+            snapshot: None,
             mode: PhantomData,
         })
     }
@@ -150,7 +150,7 @@ impl<M: Module> EmaLearner<M> {
             monitor,
             interrupter,
             reestimation,
-            averaged,
+            snapshot,
             mode: _,
         } = self;
         EmaLearner {
@@ -161,7 +161,7 @@ impl<M: Module> EmaLearner<M> {
             monitor,
             interrupter,
             reestimation,
-            averaged,
+            snapshot,
             mode: PhantomData,
         }
     }
@@ -188,7 +188,7 @@ impl<M: Module, V> EmaLearner<M, V> {
         let config = self.averages.config();
         let position = config.names().position(|known| known == name);
         self.chosen = position.unwrap_or(self.chosen);
-        self.averaged = None;
+        self.snapshot = None;
         Ok(self)
     }
 
@@ -209,6 +209,10 @@ impl<M: Module, V> EmaLearner<M, V> {
     /// The data from which running statistics are computed anew before each validation and for the result, where a
     /// [`Policy`](burn_ema::Policy) says [`Reestimate`](burn_ema::Action::Reestimate): up to `batches` batches of
     /// `loader`, usually that of the training data.
+    ///
+    /// # Panics
+    ///
+    /// If `batches` is 0.
     pub fn with_reestimation(
         mut self,
         loader: Arc<dyn DataLoader<<M as InferenceStep>::Input>>,
@@ -218,15 +222,17 @@ impl<M: Module, V> EmaLearner<M, V> {
         M: LearnerModel,
         <M as InferenceStep>::Input: Clone + 'static,
     {
+        assert!(batches > 0, "statistics of 0 batches");
         self.reestimation = Some(Reestimation::from_loader(loader, batches));
         self
     }
 
-    /// Stops the training through `interrupter` when the average cannot be updated, with the error
-    /// as the reason. Without this such an error is a panic.
+    /// Stops the training through `interrupter` when the average cannot be updated or its statistics cannot be
+    /// re-estimated, with the error as the reason. Without this such an error is a panic.
     ///
-    /// It can only happen with [`NonFinite::Error`](burn_ema::NonFinite::Error), or when a model
-    /// changes its own structure while it trains.
+    /// It can only happen with [`NonFinite::Error`](burn_ema::NonFinite::Error), when a model changes its own structure
+    /// while it trains, with a [rule of your own](burn_ema::Decay::custom) that gives no decay, or when the
+    /// [data for statistics](Self::with_reestimation) fails.
     pub fn with_interrupter(mut self, interrupter: Interrupter) -> Self {
         self.interrupter = Some(interrupter);
         self
@@ -252,12 +258,18 @@ impl<M: Module, V> EmaLearner<M, V> {
         let started = self.start();
         let mut this = self.with_online(optimize);
         let updated = started.and_then(|()| this.update());
-        match (updated, &this.interrupter) {
-            (Ok(()), _) => {}
-            (Err(error), Some(interrupter)) => interrupter.stop(Some(&error.to_string())),
-            (Err(error), None) => panic!("the average cannot be updated: {error}"),
+        if let Err(error) = updated {
+            this.fail(&format!("the average cannot be updated: {error}"));
         }
         this
+    }
+
+    /// Stops the training, in which a step and a validation have no way to return an error.
+    fn fail(&self, problem: &str) {
+        match &self.interrupter {
+            Some(interrupter) => interrupter.stop(Some(problem)),
+            None => panic!("{problem}"),
+        }
     }
 
     fn start(&self) -> Result<(), EmaError> {
@@ -301,7 +313,7 @@ impl<M: Module, V> Clone for EmaLearner<M, V> {
             monitor: self.monitor.clone(),
             interrupter: self.interrupter.clone(),
             reestimation: self.reestimation.clone(),
-            averaged: self.averaged.clone(),
+            snapshot: self.snapshot.clone(),
             mode: PhantomData,
         }
     }

@@ -7,6 +7,7 @@ use burn_ema::record::{Plain, Recorded};
 use burn_ema::{EmaError, PlainRecord};
 
 use super::EmaLearner;
+use super::averages::Snapshot;
 use crate::handle::Handle;
 use crate::record::{self, Checkpoint};
 
@@ -48,12 +49,9 @@ impl<M: Module, V> Module for EmaLearner<M, V> {
     fn valid(&self) -> Self {
         // Taken from a fork, which no step changes: what is averaged and what is counted belong together.
         let averages = self.averages.fork();
-        let averaged = match &self.averaged {
-            Some(averaged) => averaged.clone(),
-            None => self.current(&averages),
-        };
+        let snapshot = self.snapshot.clone().unwrap_or_else(Snapshot::new);
         Self {
-            averaged: Some(averaged),
+            snapshot: Some(snapshot),
             averages,
             ..self.clone().with_online(|online| online.valid())
         }

@@ -1,6 +1,6 @@
 //! Composer (MosaicML).
 
-use super::{Peer, every_step};
+use super::{Peer, checked};
 use crate::{Action, Decay, EmaConfig, EmaError, Policy};
 
 /// Composer's `EMA`, in batches: by half-life, corrected for the interval, or with a given `smoothing` at each
@@ -39,11 +39,12 @@ impl Peer for Composer {
     }
 
     fn config(&self) -> Result<EmaConfig, EmaError> {
-        let config = every_step(self.decay())?
-            .with_start(self.ema_start)
-            .with_interval(self.update_interval)
-            .with_policy(Policy::new().with_buffers(Action::Average));
-        config.validate()?;
-        Ok(config)
+        checked(
+            EmaConfig::new()
+                .with_decay(self.decay()?)
+                .with_start(self.ema_start)
+                .with_interval(self.update_interval)
+                .with_policy(Policy::new().with_buffers(Action::Average)),
+        )
     }
 }

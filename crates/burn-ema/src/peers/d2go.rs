@@ -1,6 +1,6 @@
 //! d2go (facebookresearch).
 
-use super::{Peer, average_or_copy, every_step};
+use super::{Peer, average_or_copy};
 use crate::{Clock, Decay, EmaConfig, EmaError, Policy, TfRamp};
 
 /// d2go's `EMAUpdater`: a [`TfRamp`] with a factor of the user's that counts from 1, or a constant. (Integers are
@@ -34,12 +34,13 @@ impl Peer for D2go {
             return Decay::try_constant(self.decay);
         };
         let rule = TfRamp {
+            max: self.decay,
+            min: 0.0,
             factor,
             clock: Clock {
                 inclusive: true,
                 ..Clock::default()
             },
-            ..TfRamp::new(self.decay)
         };
         Decay::from(rule).checked()
     }
@@ -48,6 +49,8 @@ impl Peer for D2go {
         let policy = Policy::new()
             .with_non_trainable(average_or_copy(self.include_frozen))
             .with_buffers(average_or_copy(self.include_buffer));
-        Ok(every_step(self.decay())?.with_policy(policy))
+        Ok(EmaConfig::new()
+            .with_decay(self.decay()?)
+            .with_policy(policy))
     }
 }

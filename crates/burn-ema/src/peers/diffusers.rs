@@ -1,6 +1,7 @@
 //! diffusers (huggingface).
 
-use super::{Peer, delay, every_step};
+use super::{Peer, delay};
+use crate::rule::Checks;
 use crate::{Clock, Decay, EmaConfig, EmaError, PowerWarmup, TfRamp};
 
 /// diffusers' `EMAModel`: copies up to and with call `update_after_step + 1`, then a [`PowerWarmup`] with
@@ -37,6 +38,7 @@ impl Default for Diffusers {
 
 impl Peer for Diffusers {
     fn decay(&self) -> Result<Decay, EmaError> {
+        Checks::of("Diffusers").decay("decay", self.decay).done()?;
         let clock = Clock {
             offset: delay(self.update_after_step),
             ..Clock::default()
@@ -53,15 +55,16 @@ impl Peer for Diffusers {
             return Ok(warmup);
         }
         let ramp = TfRamp {
+            max: self.decay,
             min: self.min_decay,
+            factor: 10.0,
             clock,
-            ..TfRamp::new(self.decay)
         };
         let copies = self.update_after_step.saturating_add(1);
         Ok(Decay::from(ramp).checked()?.copy_first(copies))
     }
 
     fn config(&self) -> Result<EmaConfig, EmaError> {
-        every_step(self.decay())
+        Ok(EmaConfig::new().with_decay(self.decay()?))
     }
 }

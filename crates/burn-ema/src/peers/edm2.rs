@@ -1,6 +1,6 @@
 //! EDM2 (NVlabs).
 
-use super::{Peer, all_floats, every_step};
+use super::{Peer, all_floats};
 use crate::{Clock, Decay, EmaConfig, EmaError, ImageRampUp, Ticks};
 
 /// One of the averages of EDM2's `PowerFunctionEMA`: see [`PowerFunction`](crate::PowerFunction). It tracks
@@ -23,7 +23,9 @@ impl Peer for Edm2Power {
     }
 
     fn config(&self) -> Result<EmaConfig, EmaError> {
-        Ok(every_step(self.decay())?.with_policy(all_floats(false)))
+        Ok(EmaConfig::new()
+            .with_decay(self.decay()?)
+            .with_policy(all_floats(false)))
     }
 }
 
@@ -31,8 +33,8 @@ impl Peer for Edm2Power {
 /// seen. Buffers are copied.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Edm2Traditional {
-    /// `halflife_Mimg`, millions of images. Default 0.5; there it is infinite, and so without effect.
-    pub halflife_mimg: f64,
+    /// `halflife_Mimg`, millions of images. Default none, which is infinity there: the half-life grows for good.
+    pub halflife_mimg: Option<f64>,
     /// `rampup_ratio`, default 0.09.
     pub rampup_ratio: Option<f64>,
     /// Images in a step over all devices, default 2048.
@@ -42,7 +44,7 @@ pub struct Edm2Traditional {
 impl Default for Edm2Traditional {
     fn default() -> Self {
         Self {
-            halflife_mimg: 0.5,
+            halflife_mimg: None,
             rampup_ratio: Some(0.09),
             batch_size: 2048,
         }
@@ -51,19 +53,22 @@ impl Default for Edm2Traditional {
 
 impl Peer for Edm2Traditional {
     fn decay(&self) -> Result<Decay, EmaError> {
-        let kimg = self.halflife_mimg * 1000.0;
         let rule = ImageRampUp {
+            half_life: self.halflife_mimg.map(|millions| millions * 1e6),
+            ramp_up: self.rampup_ratio,
+            batch_size: self.batch_size,
             clock: Clock {
                 ticks: Ticks::Steps,
                 inclusive: true,
                 offset: 0,
             },
-            ..ImageRampUp::new(kimg, self.rampup_ratio, self.batch_size)
         };
         Decay::from(rule).checked()
     }
 
     fn config(&self) -> Result<EmaConfig, EmaError> {
-        Ok(every_step(self.decay())?.with_policy(all_floats(false)))
+        Ok(EmaConfig::new()
+            .with_decay(self.decay()?)
+            .with_policy(all_floats(false)))
     }
 }

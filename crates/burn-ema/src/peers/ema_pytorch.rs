@@ -1,6 +1,7 @@
 //! ema-pytorch (lucidrains).
 
-use super::{Peer, all_floats, delay, every_step};
+use super::{Peer, all_floats, checked, delay};
+use crate::rule::Checks;
 use crate::{
     Clock, Decay, EmaConfig, EmaError, PowerFunction, PowerWarmup, Ticks, gamma_of_sigma_rel,
 };
@@ -8,8 +9,8 @@ use crate::{
 /// ema-pytorch's `EMA`: a [`PowerWarmup`] that counts calls, also those between averages.
 ///
 /// The first call copies; then every `update_every`-th does something, and copies as long as no more than
-/// `update_after_step` calls were before it. Between those copies the average is stale, as there. (Integers
-/// are never copied there, and always here.)
+/// `update_after_step` calls were before it. Between those copies the average is stale, as there. With a `beta` of 1
+/// it stays what it is after them. (Integers are never copied there, and always here.)
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EmaPytorch {
     /// `beta`, default 0.9999.
@@ -41,6 +42,11 @@ impl Default for EmaPytorch {
 
 impl Peer for EmaPytorch {
     fn decay(&self) -> Result<Decay, EmaError> {
+        if self.beta == 1.0 {
+            let copies = self.update_after_step / self.update_every.max(1);
+            return Ok(Decay::constant(1.0).copy_first(copies));
+        }
+        Checks::of("EmaPytorch").decay("beta", self.beta).done()?;
         Decay::from(PowerWarmup {
             power: self.power,
             inv_gamma: self.inv_gamma,
@@ -56,12 +62,13 @@ impl Peer for EmaPytorch {
     }
 
     fn config(&self) -> Result<EmaConfig, EmaError> {
-        let config = every_step(self.decay())?
-            .with_start(1)
-            .with_interval(self.update_every)
-            .with_policy(all_floats(true));
-        config.validate()?;
-        Ok(config)
+        checked(
+            EmaConfig::new()
+                .with_decay(self.decay()?)
+                .with_start(1)
+                .with_interval(self.update_every)
+                .with_policy(all_floats(true)),
+        )
     }
 }
 
@@ -107,10 +114,11 @@ impl Peer for KarrasEma {
     }
 
     fn config(&self) -> Result<EmaConfig, EmaError> {
-        let config = every_step(self.decay())?
-            .with_interval(self.update_every)
-            .with_policy(all_floats(true));
-        config.validate()?;
-        Ok(config)
+        checked(
+            EmaConfig::new()
+                .with_decay(self.decay()?)
+                .with_interval(self.update_every)
+                .with_policy(all_floats(true)),
+        )
     }
 }

@@ -1,8 +1,8 @@
 //! Ignite (pytorch).
 
-use super::{Peer, every_step};
+use super::{Peer, checked};
 use crate::rule::Checks;
-use crate::{Action, Decay, EmaConfig, EmaError, LinearWarmup, Policy, Weight};
+use crate::{Action, Clock, Decay, EmaConfig, EmaError, LinearWarmup, Policy, Weight};
 
 /// Ignite's `EMAHandler`: momentum is the weight of the *new* value, and moves from `momentum_warmup` to `momentum`
 /// along a line over the first `warmup_iters` updates.
@@ -59,6 +59,7 @@ impl Default for Ignite {
 
 impl Peer for Ignite {
     fn decay(&self) -> Result<Decay, EmaError> {
+        // Where there is none, the other is checked twice.
         let warmup = self.momentum_warmup.unwrap_or(self.momentum);
         Checks::of("Ignite")
             .momentum("momentum", self.momentum)
@@ -70,7 +71,13 @@ impl Peer for Ignite {
             })),
             Some(warmup) => {
                 let (from, to) = (1.0 - warmup, 1.0 - self.momentum);
-                Decay::from(LinearWarmup::new(from, to, self.warmup_iters)).checked()
+                let rule = LinearWarmup {
+                    from,
+                    to,
+                    updates: self.warmup_iters,
+                    clock: Clock::default(),
+                };
+                Decay::from(rule).checked()
             }
         }
     }
@@ -84,10 +91,11 @@ impl Peer for Ignite {
         let policy = Policy::new()
             .with_non_trainable(Action::Average)
             .with_buffers(buffers);
-        let config = every_step(self.decay())?
-            .with_interval(self.every)
-            .with_policy(policy);
-        config.validate()?;
-        Ok(config)
+        checked(
+            EmaConfig::new()
+                .with_decay(self.decay()?)
+                .with_interval(self.every)
+                .with_policy(policy),
+        )
     }
 }

@@ -1,6 +1,6 @@
 //! Keras.
 
-use super::{Peer, every_step};
+use super::{Peer, checked};
 use crate::{Decay, EmaConfig, EmaError, Switch};
 
 /// A Keras optimizer with `use_ema=True`: the first step copies, the others average what is trained; every
@@ -28,11 +28,9 @@ impl Peer for Keras {
     }
 
     fn config(&self) -> Result<EmaConfig, EmaError> {
-        let config = EmaConfig {
+        checked(EmaConfig {
             switch: self.ema_overwrite_frequency.map(Switch::every),
-            ..every_step(self.decay())?
-        };
-        config.validate()?;
-        Ok(config)
+            ..EmaConfig::new().with_decay(self.decay()?)
+        })
     }
 }

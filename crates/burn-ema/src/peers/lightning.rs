@@ -1,6 +1,6 @@
 //! Lightning.
 
-use super::{Peer, all_floats, every_step};
+use super::{Peer, all_floats, checked};
 use crate::{Decay, EmaConfig, EmaError};
 
 /// Lightning's `EMAWeightAveraging`: torch's averaged model, updated at the steps, counted from 0, that are
@@ -44,11 +44,12 @@ impl Peer for Lightning {
             .div_ceil(interval.max(1))
             .saturating_mul(interval)
             .saturating_add(1);
-        let config = every_step(self.decay())?
-            .with_start(copies)
-            .with_interval(interval)
-            .with_policy(all_floats(self.use_buffers));
-        config.validate()?;
-        Ok(config)
+        checked(
+            EmaConfig::new()
+                .with_decay(self.decay()?)
+                .with_start(copies)
+                .with_interval(interval)
+                .with_policy(all_floats(self.use_buffers)),
+        )
     }
 }

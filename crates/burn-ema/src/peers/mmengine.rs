@@ -1,6 +1,6 @@
 //! mmengine and mmagic (OpenMMLab): the averaged models. mmagic's hook is in `burn-ema-train`.
 
-use super::{Peer, all_floats, every_step};
+use super::{Peer, all_floats, checked};
 use crate::rule::Checks;
 use crate::{
     Annealing, Clock, Decay, EmaConfig, EmaError, EqualWeights, ImageRampUp, Ticks, Weight,
@@ -84,8 +84,9 @@ impl Default for MmengineAnnealing {
 impl Peer for MmengineAnnealing {
     fn decay(&self) -> Result<Decay, EmaError> {
         let rule = Annealing {
+            weight: self.momentum,
+            gamma: self.gamma,
             clock: calls(0),
-            ..Annealing::new(self.momentum, self.gamma)
         };
         Decay::from(rule).checked()
     }
@@ -172,8 +173,10 @@ impl Default for MmagicRampUp {
 impl Peer for MmagicRampUp {
     fn decay(&self) -> Result<Decay, EmaError> {
         let rule = ImageRampUp {
+            half_life: Some(self.ema_kimg * 1000.0),
+            ramp_up: self.ema_rampup,
+            batch_size: self.batch_size,
             clock: calls(1),
-            ..ImageRampUp::new(self.ema_kimg, self.ema_rampup, self.batch_size)
         };
         Decay::from(rule).checked()
     }
@@ -204,10 +207,11 @@ fn config(
     interval: u64,
     update_buffers: bool,
 ) -> Result<EmaConfig, EmaError> {
-    let config = every_step(rule)?
-        .with_start(begin_iter.max(1))
-        .with_interval(interval)
-        .with_policy(all_floats(update_buffers));
-    config.validate()?;
-    Ok(config)
+    checked(
+        EmaConfig::new()
+            .with_decay(rule?)
+            .with_start(begin_iter.max(1))
+            .with_interval(interval)
+            .with_policy(all_floats(update_buffers)),
+    )
 }

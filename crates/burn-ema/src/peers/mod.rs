@@ -78,12 +78,12 @@ pub use torch::{TorchEma, TorchSwa};
 pub use torchvision::Torchvision;
 pub use yolo::Yolo;
 
-use crate::rule::Rule;
 use crate::{Action, Decay, EmaConfig, EmaError, Policy};
 
 /// The arguments of another system, to become a rule or a configuration of ours.
 pub trait Peer {
-    /// The rule.
+    /// The rule, for averages that begin after the [start](EmaConfig::start) of [`config`](Self::config). Where that is
+    /// not 0, the system's first call is a copy, and is among the steps before the start here.
     ///
     /// # Errors
     ///
@@ -157,11 +157,17 @@ constructors! {
     d2go: D2go, "d2go's `EMAUpdater`";
 }
 
-/// A configuration with the rule of a peer and one average at each step, if the rule is valid.
-fn every_step(rule: Result<Decay, EmaError>) -> Result<EmaConfig, EmaError> {
-    let rule = rule?;
-    rule.validate()?;
-    Ok(EmaConfig::new().with_decay(rule))
+/// `config`, if it is valid.
+fn checked(config: EmaConfig) -> Result<EmaConfig, EmaError> {
+    config.validate().map(|()| config)
+}
+
+/// A constant decay: 0, which is a copy each time, or one that is not a weight by mistake.
+fn constant(decay: f64) -> Result<Decay, EmaError> {
+    match decay {
+        0.0 => Decay::try_weight(1.0),
+        _ => Decay::try_constant(decay),
+    }
 }
 
 /// Frozen parameters are averaged as all others, and float buffers as well or copied.

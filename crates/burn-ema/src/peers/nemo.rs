@@ -1,6 +1,6 @@
 //! NeMo (NVIDIA).
 
-use super::{Peer, every_step};
+use super::{Peer, checked};
 use crate::{Decay, EmaConfig, EmaError};
 
 /// NeMo's `EMA`: a constant decay from the initial weights on, of what the optimizer trains.
@@ -29,8 +29,10 @@ impl Peer for Nemo {
     }
 
     fn config(&self) -> Result<EmaConfig, EmaError> {
-        let config = every_step(self.decay())?.with_interval(self.every_n_steps);
-        config.validate()?;
-        Ok(config)
+        checked(
+            EmaConfig::new()
+                .with_decay(self.decay()?)
+                .with_interval(self.every_n_steps),
+        )
     }
 }

@@ -1,6 +1,6 @@
 //! optax (google-deepmind).
 
-use super::{Peer, every_step};
+use super::{Peer, checked};
 use crate::{Decay, EmaConfig, EmaError};
 
 /// optax's `ema(decay, debias=True)`, used on weights: the initial weights leave no trace.
@@ -25,7 +25,7 @@ impl Peer for Optax {
     }
 
     fn config(&self) -> Result<EmaConfig, EmaError> {
-        every_step(self.decay())
+        Ok(EmaConfig::new().with_decay(self.decay()?))
     }
 }
 
@@ -54,8 +54,10 @@ impl Peer for OptaxIncremental {
     }
 
     fn config(&self) -> Result<EmaConfig, EmaError> {
-        let config = every_step(self.decay())?.with_interval(self.period);
-        config.validate()?;
-        Ok(config)
+        checked(
+            EmaConfig::new()
+                .with_decay(self.decay()?)
+                .with_interval(self.period),
+        )
     }
 }

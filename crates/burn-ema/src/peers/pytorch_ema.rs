@@ -1,6 +1,6 @@
 //! pytorch_ema (fadel).
 
-use super::{Peer, every_step};
+use super::{Peer, constant};
 use crate::{Clock, Decay, EmaConfig, EmaError, TfRamp};
 
 /// pytorch_ema's `ExponentialMovingAverage`: a [`TfRamp`] that counts from 1, or a constant.
@@ -24,19 +24,21 @@ impl Default for PytorchEma {
 impl Peer for PytorchEma {
     fn decay(&self) -> Result<Decay, EmaError> {
         if !self.use_num_updates {
-            return Decay::try_constant(self.decay);
+            return constant(self.decay);
         }
         let rule = TfRamp {
+            max: self.decay,
+            min: 0.0,
+            factor: 10.0,
             clock: Clock {
                 inclusive: true,
                 ..Clock::default()
             },
-            ..TfRamp::new(self.decay)
         };
         Decay::from(rule).checked()
     }
 
     fn config(&self) -> Result<EmaConfig, EmaError> {
-        every_step(self.decay())
+        Ok(EmaConfig::new().with_decay(self.decay()?))
     }
 }

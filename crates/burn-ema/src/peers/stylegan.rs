@@ -1,7 +1,7 @@
 //! StyleGAN 2 and 3 (NVlabs).
 
-use super::{Peer, all_floats, every_step};
-use crate::{Decay, EmaConfig, EmaError, ImageRampUp};
+use super::{Peer, all_floats};
+use crate::{Clock, Decay, EmaConfig, EmaError, ImageRampUp, Ticks};
 
 /// The average of the generator in the training loops of StyleGAN 2 (ADA) and 3: [`ImageRampUp`], where the
 /// images of the step that was just taken are not yet among those seen. Buffers are copied.
@@ -27,15 +27,21 @@ impl Default for StyleGan {
 
 impl Peer for StyleGan {
     fn decay(&self) -> Result<Decay, EmaError> {
-        Decay::from(ImageRampUp::new(
-            self.ema_kimg,
-            self.ema_rampup,
-            self.batch_size,
-        ))
-        .checked()
+        let rule = ImageRampUp {
+            half_life: Some(self.ema_kimg * 1000.0),
+            ramp_up: self.ema_rampup,
+            batch_size: self.batch_size,
+            clock: Clock {
+                ticks: Ticks::Steps,
+                ..Clock::default()
+            },
+        };
+        Decay::from(rule).checked()
     }
 
     fn config(&self) -> Result<EmaConfig, EmaError> {
-        Ok(every_step(self.decay())?.with_policy(all_floats(false)))
+        Ok(EmaConfig::new()
+            .with_decay(self.decay()?)
+            .with_policy(all_floats(false)))
     }
 }

@@ -1,6 +1,7 @@
 //! timm (huggingface/pytorch-image-models).
 
-use super::{Peer, all_floats, delay, every_step};
+use super::{Peer, all_floats, delay};
+use crate::rule::Checks;
 use crate::{Clock, Decay, EmaConfig, EmaError, PowerWarmup};
 
 /// timm's `ModelEmaV2`: a constant decay, averaged at each step from the weights at construction on. Buffers are
@@ -23,7 +24,9 @@ impl Peer for TimmV2 {
     }
 
     fn config(&self) -> Result<EmaConfig, EmaError> {
-        Ok(every_step(self.decay())?.with_policy(all_floats(true)))
+        Ok(EmaConfig::new()
+            .with_decay(self.decay()?)
+            .with_policy(all_floats(true)))
     }
 }
 
@@ -77,6 +80,7 @@ impl Default for TimmV3 {
 
 impl Peer for TimmV3 {
     fn decay(&self) -> Result<Decay, EmaError> {
+        Checks::of("TimmV3").decay("decay", self.decay).done()?;
         let warmup = Decay::from(PowerWarmup {
             power: self.warmup_power,
             inv_gamma: self.warmup_gamma,
@@ -98,6 +102,8 @@ impl Peer for TimmV3 {
     }
 
     fn config(&self) -> Result<EmaConfig, EmaError> {
-        Ok(every_step(self.decay())?.with_policy(all_floats(!self.exclude_buffers)))
+        Ok(EmaConfig::new()
+            .with_decay(self.decay()?)
+            .with_policy(all_floats(!self.exclude_buffers)))
     }
 }

@@ -1,6 +1,6 @@
 //! torch.optim.swa_utils.
 
-use super::{Peer, all_floats, every_step};
+use super::{Peer, all_floats};
 use crate::{Decay, EmaConfig, EmaError};
 
 /// torch's `AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))`: the first call of
@@ -28,7 +28,9 @@ impl Peer for TorchEma {
     }
 
     fn config(&self) -> Result<EmaConfig, EmaError> {
-        Ok(every_step(self.decay())?.with_policy(all_floats(self.use_buffers)))
+        Ok(EmaConfig::new()
+            .with_decay(self.decay()?)
+            .with_policy(all_floats(self.use_buffers)))
     }
 }
 
@@ -47,6 +49,8 @@ impl Peer for TorchSwa {
     }
 
     fn config(&self) -> Result<EmaConfig, EmaError> {
-        Ok(every_step(self.decay())?.with_policy(all_floats(self.use_buffers)))
+        Ok(EmaConfig::new()
+            .with_decay(self.decay()?)
+            .with_policy(all_floats(self.use_buffers)))
     }
 }

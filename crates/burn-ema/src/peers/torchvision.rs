@@ -1,6 +1,6 @@
 //! torchvision's reference scripts.
 
-use super::{Peer, all_floats, every_step};
+use super::{Peer, all_floats};
 use crate::rule::Checks;
 use crate::{Decay, EmaConfig, EmaError, Weight};
 
@@ -68,7 +68,8 @@ impl Peer for Torchvision {
     }
 
     fn config(&self) -> Result<EmaConfig, EmaError> {
-        Ok(every_step(self.decay())?
+        Ok(EmaConfig::new()
+            .with_decay(self.decay()?)
             .with_start(self.lr_warmup_steps.saturating_add(1))
             .with_interval(self.ema_steps)
             .with_policy(all_floats(true)))

@@ -1,6 +1,6 @@
 //! YOLOv5 and ultralytics.
 
-use super::{Peer, all_floats, every_step};
+use super::{Peer, all_floats};
 use crate::{Clock, Decay, EmaConfig, EmaError, ExponentialWarmup};
 
 /// `ModelEMA` of YOLOv5 and ultralytics: an [`ExponentialWarmup`] that counts from 1. Buffers are averaged. (Integers
@@ -29,12 +29,15 @@ impl Peer for Yolo {
                 inclusive: true,
                 ..Clock::default()
             },
-            ..ExponentialWarmup::new(self.decay, self.tau)
+            max: self.decay,
+            tau: self.tau,
         };
         Decay::from(rule).checked()
     }
 
     fn config(&self) -> Result<EmaConfig, EmaError> {
-        Ok(every_step(self.decay())?.with_policy(all_floats(true)))
+        Ok(EmaConfig::new()
+            .with_decay(self.decay()?)
+            .with_policy(all_floats(true)))
     }
 }

@@ -68,13 +68,15 @@ impl Layers {
         })
     }
 
-    /// The share of each statistic that a forward pass from there has left.
-    pub(super) fn retained<M: Module>(&self, model: &M) -> Vec<f64> {
-        let values = self.read(model).into_iter();
+    /// The share of each statistic that a forward pass from there has left, if it adds `shares`.
+    pub(super) fn retained<M: Module>(&self, model: &M, shares: &[Option<Vec<f64>>]) -> Vec<f64> {
+        let values = self.read(model).into_iter().zip(shares);
         values
-            .map(|(dtype, values)| {
+            .map(|((dtype, values), share)| {
                 let epsilon = dtype.finfo().map_or(0.0, |info| info.epsilon);
-                shortest(values[0] / huge(dtype), epsilon)
+                // In f16 nothing is so huge that the share would not count beside it.
+                let share = share.as_ref().map_or(0.0, |share| share[0]);
+                shortest((values[0] - share) / huge(dtype), epsilon)
             })
             .collect()
     }

@@ -19,7 +19,8 @@ use layers::{Layers, Statistics};
 ///
 /// Dropout and noise stay off, as they are when the averaged model is used; torch leaves them as the mode of the
 /// model says. Nothing of `model` changes, so there is no mode and no momentum to restore. The first batch that
-/// reaches a layer is run twice: once to find out the momentum, which a layer does not tell.
+/// reaches a layer is run twice: once to find out the momentum, which a layer does not tell. (With layers whose
+/// momentum is 0, so is every batch.) An average that is kept on another device wants its batches there.
 ///
 /// # Errors
 ///
@@ -69,9 +70,10 @@ fn estimate<M: Module, B>(
         // A forward pass makes `retained * old + share` of a statistic: from nothing, the share is left ..
         running = layers.set_to_nothing(running);
         forward(&running, &batch);
+        let shares = layers.shares(&running);
         let mut is_known = true;
-        for (sum, share) in sums.iter_mut().zip(layers.shares(&running)) {
-            sum.add(share);
+        for (sum, share) in sums.iter_mut().zip(&shares) {
+            sum.add(share.as_deref());
             is_known &= sum.count == 0.0 || sum.retained < 1.0;
         }
         if is_known {
@@ -80,7 +82,7 @@ fn estimate<M: Module, B>(
         // .. and from a huge old value, what is retained of that can be read off. Once is enough.
         running = layers.set_huge(running);
         forward(&running, &batch);
-        for (sum, retained) in sums.iter_mut().zip(layers.retained(&running)) {
+        for (sum, retained) in sums.iter_mut().zip(layers.retained(&running, &shares)) {
             sum.retained = sum.retained.min(retained);
         }
     }
@@ -120,7 +122,7 @@ impl Default for Sum {
 }
 
 impl Sum {
-    fn add(&mut self, share: Option<Vec<f64>>) {
+    fn add(&mut self, share: Option<&[f64]>) {
         let Some(share) = share else {
             return;
         };

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::check::valid;
 use super::{Checks, Clock, Decay, Moment, Rule};
 use crate::EmaError;
 
@@ -22,8 +23,9 @@ use crate::EmaError;
 /// assert_eq!([0, 2, 6, 7].map(decay), [0.0, 0.5, 0.75, 0.75]);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Annealing {
-    /// The weight of the new value at the end, above 0 and below 0.9.
+    /// The weight of the new value at the end, above 0 and below 1.
     pub weight: f64,
     /// Number of updates in which the weight halves for the first time, finite and positive.
     pub gamma: f64,
@@ -33,13 +35,17 @@ pub struct Annealing {
 }
 
 impl Annealing {
-    /// Annealing down to `weight`. Checked when it is [used](crate::EmaConfig::validate).
+    /// Annealing down to `weight`.
+    ///
+    /// # Panics
+    ///
+    /// If a number is out of its range.
     pub fn new(weight: f64, gamma: f64) -> Self {
-        Self {
+        valid(Self {
             weight,
             gamma,
             clock: Clock::default(),
-        }
+        })
     }
 }
 
@@ -58,6 +64,7 @@ impl Rule for Annealing {
     fn validate(&self) -> Result<(), EmaError> {
         Checks::of("Annealing")
             .momentum("weight", self.weight)
+            .warn_of_decay("weight", self.weight)
             .positive("gamma", self.gamma)
             .done()
     }

@@ -1,5 +1,6 @@
 //! Checks of the numbers of a rule, and of what was probably meant.
 
+use super::Rule;
 use crate::EmaError;
 
 /// Collects the first number of a rule that is off.
@@ -61,7 +62,6 @@ impl Checks {
     pub(crate) fn momentum(self, quantity: &'static str, found: f64) -> Self {
         let holds = found > 0.0 && found < 1.0;
         self.that(holds, quantity, "above 0 and below 1", found)
-            .warn_of_decay(quantity, found)
     }
 
     /// Warns if what should be the weight of the new value is probably a decay.
@@ -96,5 +96,17 @@ impl Checks {
             });
         }
         self
+    }
+}
+
+/// `rule`, if it is valid.
+///
+/// # Panics
+///
+/// If it is not.
+pub(super) fn valid<R: Rule>(rule: R) -> R {
+    match rule.validate() {
+        Ok(()) => rule,
+        Err(error) => panic!("{error}"),
     }
 }

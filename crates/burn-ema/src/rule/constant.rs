@@ -7,6 +7,7 @@ use crate::EmaError;
 
 /// The same decay for every update. Made by [`Decay::constant`](super::Decay::constant).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Constant {
     /// Share of the old average that an update keeps, in `[0.5, 1]`.
     pub decay: f64,

@@ -10,6 +10,7 @@ use crate::EmaError;
 /// So do torch, timm, Keras, Lightning and diffusers: the initial weights leave no trace, and the weights after
 /// the last copy take their place.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct CopyFirst {
     /// Number of averages that are copies.
     pub updates: u64,

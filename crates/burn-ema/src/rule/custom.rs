@@ -13,6 +13,7 @@ use crate::EmaError;
 /// A configuration file holds its name only. What is loaded from one is refused when it is used, with a message
 /// that asks for the rule of that name.
 #[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Custom {
     /// What the rule is called in files and messages.
     pub name: String,

@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Annealing, Constant, CopyFirst, Custom, Debiased, EqualWeights, ExponentialWarmup, HalfLife,
-    ImageRampUp, LinearWarmup, Moment, PerStep, PowerFunction, PowerWarmup, Rule, TfRamp, Weight,
-    gamma_of_sigma_rel,
+    Annealing, Checks, Constant, CopyFirst, Custom, Debiased, EqualWeights, ExponentialWarmup,
+    HalfLife, ImageRampUp, LinearWarmup, Moment, PerStep, PowerFunction, PowerWarmup, Rule, TfRamp,
+    Weight, gamma_of_sigma_rel,
 };
 use crate::EmaError;
 
@@ -137,8 +137,14 @@ impl Decay {
     ///
     /// # Panics
     ///
-    /// If `images / batch_size` is not finite and positive.
+    /// If `images` or `batch_size` is not finite and positive.
     pub fn half_life_images(images: f64, batch_size: u64) -> Self {
+        let checks = Checks::of("Decay::half_life_images");
+        let checked = checks
+            .positive("images", images)
+            .positive("batch_size", batch_size as f64)
+            .done();
+        checked.unwrap_or_else(|error| panic!("{error}"));
         Self::half_life(images / batch_size as f64)
     }
 
@@ -146,7 +152,7 @@ impl Decay {
     ///
     /// # Panics
     ///
-    /// If `kimg / batch_size` is not finite and positive.
+    /// If `kimg` or `batch_size` is not finite and positive.
     pub fn half_life_kimg(kimg: f64, batch_size: u64) -> Self {
         Self::half_life_images(kimg * 1000.0, batch_size)
     }

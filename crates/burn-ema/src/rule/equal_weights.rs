@@ -20,6 +20,7 @@ use super::{Decay, Moment, Rule};
 /// assert_eq!([0, 1, 3].map(decay), [0.0, 0.5, 0.75]);
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct EqualWeights {
     /// Number of updates that what was there before counts as.
     pub prior: u64,

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::check::valid;
 use super::{Checks, Clock, Decay, Moment, Rule};
 use crate::EmaError;
 
@@ -22,10 +23,11 @@ use crate::EmaError;
 /// assert!((decay(2000) - 0.9999 * 0.6321205588).abs() < 1e-10);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ExponentialWarmup {
     /// The decay that it tends to, in `[0.5, 1]`.
     pub max: f64,
-    /// Number of updates in which the distance to `max` falls to `1/e`, finite and positive.
+    /// Number of updates (of what the clock counts) in which the distance to `max` falls to `1/e`, finite and positive.
     pub tau: f64,
     /// What `s` counts.
     #[serde(default)]
@@ -33,13 +35,17 @@ pub struct ExponentialWarmup {
 }
 
 impl ExponentialWarmup {
-    /// A warm-up to `max` with time constant `tau`. Checked when it is [used](crate::EmaConfig::validate).
+    /// A warm-up to `max` with time constant `tau`.
+    ///
+    /// # Panics
+    ///
+    /// If a number is out of its range.
     pub fn new(max: f64, tau: f64) -> Self {
-        Self {
+        valid(Self {
             max,
             tau,
             clock: Clock::default(),
-        }
+        })
     }
 }
 

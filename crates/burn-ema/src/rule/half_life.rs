@@ -12,6 +12,7 @@ use crate::EmaError;
 /// one update every 10 steps decays as much as ten updates would. MosaicML Composer's EMA counts the
 /// same way: 0.9993070929904525 for a half-life of 1000 with an update every step.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct HalfLife {
     /// Half-life in optimizer steps, finite and positive.
     pub steps: f64,

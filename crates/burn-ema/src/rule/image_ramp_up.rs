@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::check::valid;
 use super::{Checks, Clock, Decay, Moment, Rule, Ticks};
 use crate::EmaError;
 
@@ -27,10 +28,12 @@ use crate::EmaError;
 /// assert_eq!(decay(1_000_000), 0.5_f64.powf(32.0 / 10_000.0));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ImageRampUp {
-    /// Half-life at the end of the ramp, in images, finite and positive.
-    pub half_life: f64,
-    /// Half-life on the ramp, as a share of the images seen, finite and positive. `None`: no ramp.
+    /// Half-life at the end of the ramp, in images, finite and positive. `None`: the ramp has no end.
+    pub half_life: Option<f64>,
+    /// Half-life on the ramp, as a share of the images seen, finite and positive. `None`: no ramp, and so a half-life
+    /// from the start.
     pub ramp_up: Option<f64>,
     /// Number of images in a step of the optimizer, over all devices, at least 1.
     pub batch_size: u64,
@@ -48,15 +51,18 @@ fn before_this_update() -> Clock {
 }
 
 impl ImageRampUp {
-    /// A ramp to a half-life of `kimg` thousand images. Checked when it is
-    /// [used](crate::EmaConfig::validate).
+    /// A ramp to a half-life of `kimg` thousand images.
+    ///
+    /// # Panics
+    ///
+    /// If a number is out of its range.
     pub fn new(kimg: f64, ramp_up: Option<f64>, batch_size: u64) -> Self {
-        Self {
-            half_life: kimg * 1000.0,
+        valid(Self {
+            half_life: Some(kimg * 1000.0),
             ramp_up,
             batch_size,
             clock: before_this_update(),
-        }
+        })
     }
 }
 
@@ -70,10 +76,8 @@ impl Rule for ImageRampUp {
     fn decay(&self, at: Moment) -> f64 {
         let batch = self.batch_size as f64;
         let seen = batch * self.clock.read(at);
-        let half_life = match self.ramp_up {
-            Some(share) => self.half_life.min(share * seen),
-            None => self.half_life,
-        };
+        let on_the_ramp = self.ramp_up.map_or(f64::INFINITY, |share| share * seen);
+        let half_life = self.half_life.unwrap_or(f64::INFINITY).min(on_the_ramp);
         let images = match self.clock.ticks {
             Ticks::Updates => batch,
             Ticks::Steps => batch * at.interval as f64,
@@ -83,8 +87,12 @@ impl Rule for ImageRampUp {
     }
 
     fn validate(&self) -> Result<(), EmaError> {
+        let half_life = match (self.half_life, self.ramp_up) {
+            (None, None) => f64::INFINITY,
+            (half_life, _) => half_life.unwrap_or(1.0),
+        };
         Checks::of("ImageRampUp")
-            .positive("half_life", self.half_life)
+            .positive("half_life", half_life)
             .positive("ramp_up", self.ramp_up.unwrap_or(1.0))
             .positive("batch_size", self.batch_size as f64)
             .done()

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::check::valid;
 use super::{Checks, Clock, Decay, Moment, Rule};
 use crate::EmaError;
 
@@ -21,12 +22,13 @@ use crate::EmaError;
 /// assert_eq!([0, 1, 2, 3, 4, 5].map(decay), [0.5, 0.625, 0.75, 0.875, 1.0, 1.0]);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct LinearWarmup {
     /// The decay of the first average, in `[0, 1]`.
     pub from: f64,
-    /// The decay of the last one and of all after it, in `[0.5, 1]`.
+    /// The decay of the last one and of all after it, in `[0, 1]`.
     pub to: f64,
-    /// Number of averages on the line.
+    /// Number of averages on the line (of what the clock counts).
     pub updates: u64,
     /// What `s` counts.
     #[serde(default)]
@@ -34,14 +36,18 @@ pub struct LinearWarmup {
 }
 
 impl LinearWarmup {
-    /// A line from `from` to `to`. Checked when it is [used](crate::EmaConfig::validate).
+    /// A line from `from` to `to`.
+    ///
+    /// # Panics
+    ///
+    /// If a number is out of its range.
     pub fn new(from: f64, to: f64, updates: u64) -> Self {
-        Self {
+        valid(Self {
             from,
             to,
             updates,
             clock: Clock::default(),
-        }
+        })
     }
 }
 
@@ -64,7 +70,7 @@ impl Rule for LinearWarmup {
     fn validate(&self) -> Result<(), EmaError> {
         Checks::of("LinearWarmup")
             .share("from", self.from)
-            .decay("to", self.to)
+            .share("to", self.to)
             .done()
     }
 }

@@ -90,16 +90,18 @@ pub trait Rule {
     /// How much of an average is left after `updates` averages from `from` on: the product of their
     /// decays.
     ///
-    /// By default they are multiplied, one by one up to 65 536 and from as many samples beyond. A rule
-    /// with a closed form should override this.
+    /// By default they are multiplied until nothing is left, one by one up to 65 536 and from as many samples
+    /// beyond. A rule with a closed form should override this.
     fn retained(&self, from: Moment, updates: u64) -> f64 {
+        // 1 minus this is 1.
+        const NOTHING: f64 = f64::EPSILON / 4096.0;
         const SAMPLES: u64 = 1 << 16;
         if updates <= SAMPLES {
             let mut retained = 1.0;
             for n in 0..updates {
                 retained *= self.decay(from.later(n));
-                if retained == 0.0 {
-                    break;
+                if retained < NOTHING {
+                    return 0.0;
                 }
             }
             return retained;

@@ -8,8 +8,8 @@ use crate::EmaError;
 /// A rule that is meant per optimizer step, whatever the interval between averages: an average keeps as
 /// much of the old one as `interval` averages, one at each step, would keep. Made by [`Decay::per_step`].
 ///
-/// For a constant that is `decay^interval`. Half-life, power function and equal weights are per step by
-/// themselves.
+/// For a constant that is `decay^interval`. Half-life, power function and equal weights (without a prior) are per step
+/// by themselves.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PerStep {

@@ -29,6 +29,7 @@ use crate::EmaError;
 /// # Ok::<(), burn_ema::EmaError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct PowerFunction {
     /// Exponent of the profile, finite and at least 0. 0 is the mean of all updates.
     pub gamma: f64,

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::check::valid;
 use super::{Checks, Clock, Decay, Moment, Rule};
 use crate::EmaError;
 
@@ -21,14 +22,15 @@ use crate::EmaError;
 /// let config = EmaConfig::new().with_decay(decay);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct PowerWarmup {
     /// Exponent, finite and positive.
     pub power: f64,
-    /// Number of updates that stretches the curve, finite and positive.
+    /// Stretches the curve: the count at which `1 + s / inv_gamma` is 2. Finite and positive.
     pub inv_gamma: f64,
     /// Lower bound of the decay of all but copies, in `[0, max]`.
     pub min: f64,
-    /// Upper bound of the decay, in `[0.5, 1]`.
+    /// Upper bound of the decay, in `[min, 1]`; the constructors want at least 0.5.
     pub max: f64,
     /// What `s` counts.
     #[serde(default)]
@@ -42,14 +44,13 @@ impl PowerWarmup {
     ///
     /// If `power` is not finite and positive.
     pub fn new(power: f64) -> Self {
-        Self {
+        valid(Self {
             power,
             inv_gamma: 1.0,
             min: 0.0,
             max: 0.9999,
             clock: Clock::default(),
-        }
-        .valid()
+        })
     }
 
     /// Stretches the curve over `inv_gamma` times as many updates.
@@ -59,7 +60,7 @@ impl PowerWarmup {
     /// If `inv_gamma` is not finite and positive.
     pub fn with_inv_gamma(mut self, inv_gamma: f64) -> Self {
         self.inv_gamma = inv_gamma;
-        self.valid()
+        valid(self)
     }
 
     /// Sets the lower bound of the decay.
@@ -69,7 +70,7 @@ impl PowerWarmup {
     /// If `min` is not between 0 and the upper bound.
     pub fn with_min(mut self, min: f64) -> Self {
         self.min = min;
-        self.valid()
+        valid(self)
     }
 
     /// Sets the upper bound of the decay.
@@ -79,11 +80,13 @@ impl PowerWarmup {
     /// If `max` is not in `[0.5, 1]`, or below the lower bound.
     pub fn with_max(mut self, max: f64) -> Self {
         self.max = max;
-        self.valid()
+        let usual = Checks::of("PowerWarmup").decay("max", max).done();
+        usual.unwrap_or_else(|error| panic!("{error}"));
+        valid(self)
     }
 
     /// Copies at `start` more averages before the curve begins: timm's, ema-pytorch's and diffusers'
-    /// `update_after_step`.
+    /// `update_after_step`. Sets the offset of the [clock](Self::with_clock).
     pub fn with_start(mut self, start: u32) -> Self {
         self.clock.offset = -i64::from(start);
         self
@@ -93,13 +96,6 @@ impl PowerWarmup {
     pub fn with_clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
-    }
-
-    fn valid(self) -> Self {
-        match self.validate() {
-            Ok(()) => self,
-            Err(error) => panic!("{error}"),
-        }
     }
 }
 
@@ -113,7 +109,9 @@ impl Rule for PowerWarmup {
     fn decay(&self, at: Moment) -> f64 {
         match self.clock.read(at) {
             0.0 => 0.0,
-            s => (1.0 - (1.0 + s / self.inv_gamma).powf(-self.power)).clamp(self.min, self.max),
+            s => (1.0 - (1.0 + s / self.inv_gamma).powf(-self.power))
+                .max(self.min)
+                .min(self.max),
         }
     }
 
@@ -122,7 +120,7 @@ impl Rule for PowerWarmup {
         Checks::of("PowerWarmup")
             .positive("power", self.power)
             .positive("inv_gamma", self.inv_gamma)
-            .decay("max", self.max)
+            .share("max", self.max)
             .that(min_holds, "min", "in [0, max]", self.min)
             .done()
     }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::check::valid;
 use super::{Checks, Clock, Decay, Moment, Rule};
 use crate::EmaError;
 
@@ -24,6 +25,7 @@ use crate::EmaError;
 /// assert_eq!([decay(0), decay(1), decay(100_000)], [0.1, 2.0 / 11.0, 0.999]);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct TfRamp {
     /// Upper bound of the decay, in `[0.5, 1]`.
     pub max: f64,
@@ -43,14 +45,18 @@ fn usual_factor() -> f64 {
 }
 
 impl TfRamp {
-    /// The ramp up to `max`, with a `factor` of 10. Checked when it is [used](crate::EmaConfig::validate).
+    /// The ramp up to `max`, with a `factor` of 10.
+    ///
+    /// # Panics
+    ///
+    /// If a number is out of its range.
     pub fn new(max: f64) -> Self {
-        Self {
+        valid(Self {
             max,
             min: 0.0,
             factor: usual_factor(),
             clock: Clock::default(),
-        }
+        })
     }
 }
 
@@ -63,7 +69,7 @@ impl From<TfRamp> for Decay {
 impl Rule for TfRamp {
     fn decay(&self, at: Moment) -> f64 {
         let s = self.clock.read(at);
-        ((1.0 + s) / (self.factor + s)).clamp(self.min, self.max)
+        ((1.0 + s) / (self.factor + s)).max(self.min).min(self.max)
     }
 
     fn validate(&self) -> Result<(), EmaError> {

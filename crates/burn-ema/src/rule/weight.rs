@@ -11,6 +11,7 @@ use crate::EmaError;
 /// This is the way for those who think in mmagic's momentum or DQN's tau, and the only one to a
 /// decay below 0.5.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Weight {
     /// Share of the new value, in `[0, 1]`; decay is `1 - weight`.
     pub weight: f64,

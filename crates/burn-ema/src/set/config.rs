@@ -36,7 +36,7 @@ pub struct EmaSetConfig {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NamedConfig {
-    /// Its name, which is part of paths in records: anything without a dot. May be empty if it is the only one; the
+    /// Its name, which is part of paths in records and logs: anything without a dot or slash. May be empty if it is the only one; the
     /// record is then that of an [`EmaModel`](crate::EmaModel).
     pub name: String,
     /// Its configuration.
@@ -119,9 +119,10 @@ impl EmaSetConfig {
                     "the name `{name}` is there twice: give each average a name of its own"
                 ));
             }
-            if name.contains('.') || (name.is_empty() && self.averages.len() > 1) {
+            if name.contains(['.', '/', '\\']) || (name.is_empty() && self.averages.len() > 1) {
                 return refuse(format!(
-                    "`{name}` is no name for one of several averages: write something without a dot"
+                    "`{name}` is no name for an average, which is part of paths: write something without a dot \
+                     or slash"
                 ));
             }
             average.config.validate()?;

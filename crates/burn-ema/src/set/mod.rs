@@ -9,14 +9,14 @@ use burn::module::Module;
 use burn::tensor::kind::BridgeTensor;
 use burn::tensor::{DType, Device};
 
-use crate::model::FiniteChecks;
+use crate::update::FiniteChecks;
 use crate::{EmaConfig, EmaError, EmaModel, Phase, Update, op};
 
 /// Several averages of one model, each with a rule of its own and a name, updated together. Made by
 /// [`EmaSetConfig::init`].
 ///
-/// An update visits the source once, reads it once for whoever needs it, and looks for NaN once for those that
-/// average the same values. Each average is to the bit what it would be alone.
+/// An update visits the source once, moves and converts each value once for averages that keep it alike, and looks
+/// for NaN once for those that average the same values. Each average is to the bit what it would be alone.
 ///
 /// # As a module
 ///
@@ -43,6 +43,8 @@ use crate::{EmaConfig, EmaError, EmaModel, Phase, Update, op};
 #[derive(Clone, Debug)]
 pub struct EmaSet<M: Module> {
     members: Vec<Member<M>>,
+    /// Whether the averages are known to have the same values in the same order.
+    is_aligned: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -64,7 +66,14 @@ impl<M: Module> EmaSet<M> {
                 average: init(config)?,
             });
         }
-        Ok(Self { members })
+        Ok(Self::of(members))
+    }
+
+    fn of(members: Vec<Member<M>>) -> Self {
+        Self {
+            members,
+            is_aligned: false,
+        }
     }
 
     /// Takes the weights of `source` into account, in every average. Call it once after each optimizer step.
@@ -119,6 +128,7 @@ impl<M: Module> EmaSet<M> {
     ///
     /// If `source` is not of the structure that the averages were made from. Nothing has changed then.
     pub fn copy_from(&mut self, source: &M) -> Result<(), EmaError> {
+        self.align()?;
         self.first().shadow.collect(source)?;
         let mut members = self.members.iter_mut();
         members.try_for_each(|member| member.average.copy_from(source))
@@ -154,6 +164,7 @@ impl<M: Module> EmaSet<M> {
     /// If there is none.
     pub fn average_mut(&mut self, name: &str) -> Result<&mut EmaModel<M>, EmaError> {
         let position = self.position(name)?;
+        self.is_aligned = false;
         Ok(&mut self.members[position].average)
     }
 
@@ -202,26 +213,24 @@ impl<M: Module> EmaSet<M> {
     }
 
     fn each(self, change: impl Fn(EmaModel<M>) -> EmaModel<M>) -> Self {
-        let members = self.members.into_iter();
-        Self {
-            members: members
-                .map(|Member { name, average }| Member {
-                    name,
-                    average: change(average),
-                })
-                .collect(),
-        }
+        let change = |Member { name, average }| Member {
+            name,
+            average: change(average),
+        };
+        Self::of(self.members.into_iter().map(change).collect())
     }
 
     /// Brings the values of all averages into the same order: that in which the module of the first has shown them.
     fn align(&mut self) -> Result<(), EmaError> {
-        let [first, others @ ..] = self.members.as_mut_slice() else {
+        if self.is_aligned {
             return Ok(());
-        };
-        let others = others.iter_mut().map(|other| &mut other.average.shadow);
-        for shadow in others {
-            shadow.align(&first.average.shadow)?;
         }
+        if let [first, others @ ..] = self.members.as_mut_slice() {
+            for other in others {
+                other.average.shadow.align(&first.average.shadow)?;
+            }
+        }
+        self.is_aligned = true;
         Ok(())
     }
 

@@ -64,7 +64,7 @@ impl<M: Module> Traverse for EmaSet<M> {
             }
             members.push(Member { name, average });
         }
-        Self { members }
+        Self::of(members)
     }
 }
 
@@ -120,7 +120,7 @@ impl<M: Module> Module for EmaSet<M> {
             let average = average.try_load_record(record.clone())?;
             members.push(Member { name, average });
         }
-        Ok(Self { members })
+        Ok(Self::of(members))
     }
 }
 

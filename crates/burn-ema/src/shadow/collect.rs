@@ -209,7 +209,7 @@ impl ModuleVisitor for Matching<'_> {
 ///
 /// Booleans are stored in several ways, which a backend may choose anew for each tensor; and a record
 /// of Burn's loads integers as the type that the backend likes best. Both are copied as they come.
-fn is_compatible(a: DType, b: DType) -> bool {
+pub(super) fn is_compatible(a: DType, b: DType) -> bool {
     let is_integer = |dtype: DType| dtype.is_int() || dtype.is_uint();
     a == b || (a.is_bool() && b.is_bool()) || (is_integer(a) && is_integer(b))
 }

@@ -11,6 +11,7 @@ use burn::module::{Module, ParamId};
 use burn::tensor::kind::BridgeTensor;
 use burn::tensor::{DType, Device, GradientCheckpointingStrategy};
 
+use crate::assign::assign;
 use crate::traverse::Locator;
 use crate::{Action, EmaError, Policy, ShadowDType};
 use crate::{autodiff, op};
@@ -115,16 +116,31 @@ impl<M: Module> Shadow<M> {
 
     /// Brings the slots into the order of those of `other`, if they are of the same structure.
     pub(crate) fn align(&mut self, other: &Self) -> Result<(), EmaError> {
-        let order = other.slots.iter().map(|slot| &slot.path);
-        if order.clone().eq(self.slots.iter().map(|slot| &slot.path)) {
-            return Ok(());
-        }
         let mut locator = Locator::new(self.slots.len());
-        let locate = |path: &String| {
-            let index = locator.locate(&self.slots, path, |slot| &slot.path);
-            index.ok_or_else(|| EmaError::Missing { path: path.clone() })
-        };
-        let order: Vec<usize> = order.map(locate).collect::<Result<_, _>>()?;
+        let mut order = Vec::new();
+        for slot in &other.slots {
+            let path = slot.path.clone();
+            let Some(index) = locator.locate(&self.slots, &path, |slot| &slot.path) else {
+                return Err(EmaError::Missing { path });
+            };
+            let (expected, found) = (self.slots[index].value().shape(), slot.value().shape());
+            if expected != found {
+                return Err(EmaError::ShapeMismatch {
+                    path,
+                    expected,
+                    found,
+                });
+            }
+            let (expected, found) = (self.slots[index].source_dtype, slot.source_dtype);
+            if !collect::is_compatible(expected, found) {
+                return Err(EmaError::DTypeMismatch {
+                    path,
+                    expected,
+                    found,
+                });
+            }
+            order.push(index);
+        }
         if let Some(missed) = locator.missed() {
             return Err(EmaError::Unexpected {
                 path: self.slots[missed].path.clone(),
@@ -149,6 +165,15 @@ impl<M: Module> Shadow<M> {
     /// Gives a slot the value of `source`, which is [conformed](Self::conformed).
     pub(crate) fn copy(&mut self, slot: usize, source: BridgeTensor) {
         self.slots[slot].change(|_| source);
+    }
+
+    /// Gives `model` every value. It stays on its device, of its dtypes, trained or not.
+    pub(crate) fn write_to(&self, model: &mut M) -> Result<(), EmaError> {
+        // Checks the structure, and brings running statistics up to date.
+        self.collect(model)?;
+        let value = |slot: usize, _| Some(self.slots[slot].value().clone());
+        assign(model, &self.slots, value);
+        Ok(())
     }
 
     /// Gives the float slot at `path` these values.
