@@ -1,55 +1,36 @@
 //! Draws curves of the online and the averaged weights side by side.
-//!
-//! The picture needs nothing from the system: the font is linked into the program, and the PNG is
-//! encoded by pure Rust code.
 
 mod axis;
 mod line;
 
 use std::error::Error;
-use std::fs;
-use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use plotters::coord::Shift;
 use plotters::prelude::*;
-use plotters::style::register_font;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 pub use axis::Better;
 use axis::{Axis, ticks, value_range};
 use line::visible_lines;
 
+use crate::canvas::{self, AXIS, Area, DrawError, DrawResult, GRID, TEXT_RISE, px, stroke, text};
+
 const PANEL_WIDTH: u32 = 600;
 const HEIGHT: u32 = 480;
 
-/// Lines are drawn this many times too large and then averaged, since plotters smooths only those
-/// of one pixel.
-const SCALE: u32 = 3;
-
-const FONT: &str = "burn-ema-digits";
 const TITLE_SIZE: f64 = 26.0;
 const TEXT_SIZE: f64 = 19.0;
 const TICK_SIZE: f64 = 17.0;
 
-/// plotters centers text on its line height, which puts the letters this far above the middle.
-const TEXT_RISE: f64 = 2.5;
-
 const ONLINE: RGBColor = RGBColor(240, 150, 70);
 const EMA: RGBColor = RGBColor(25, 80, 200);
-const INK: RGBColor = RGBColor(16, 18, 22);
-const AXIS: RGBColor = RGBColor(130, 136, 145);
-const GRID: RGBColor = RGBColor(228, 231, 235);
 
 const ONLINE_WIDTH: f64 = 1.8;
 const EMA_WIDTH: f64 = 2.6;
 
 /// With more points than this, markers would hide the lines that they sit on.
 const MAX_MARKERS: usize = 60;
-
-type Area<'a> = DrawingArea<BitMapBackend<'a>, Shift>;
-type DrawResult = Result<(), Box<dyn Error + Send + Sync>>;
 
 /// Why the picture could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -143,7 +124,7 @@ impl Chart {
             .render()
             .map_err(|source| ChartError::Draw { source })?;
         let size = (self.width(), HEIGHT);
-        write_whole(path, &pixels, size).map_err(|source| ChartError::Write {
+        canvas::write_whole(path, &pixels, size).map_err(|source| ChartError::Write {
             path: path.to_owned(),
             source,
         })
@@ -173,40 +154,18 @@ impl Chart {
     }
 
     /// Returns the RGB pixels of the picture.
-    fn render(&self) -> Result<Vec<u8>, Box<dyn Error + Send + Sync>> {
-        // The error of plotters is opaque and says no more than this.
-        register_font(FONT, FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT)
-            .map_err(|_| "the bundled font is invalid")?;
-
+    fn render(&self) -> Result<Vec<u8>, DrawError> {
         let width = self.width();
-        let mut large = vec![0; (3 * width * SCALE * HEIGHT * SCALE) as usize];
-        {
-            let size = (width * SCALE, HEIGHT * SCALE);
-            let root = BitMapBackend::with_buffer(&mut large, size).into_drawing_area();
-            root.fill(&WHITE)?;
+        canvas::picture((width, HEIGHT), |root| {
             let (header, body) = root.split_vertically(px(60.0));
             draw_header(&header, self.title, width)?;
             let areas = body.split_evenly((1, self.panels.len()));
             for (panel, area) in self.panels.iter().zip(&areas) {
                 panel.draw(area, self.x_label, &self.x)?;
             }
-            root.present()?;
-        }
-        Ok(shrink(&large, width))
+            Ok(())
+        })
     }
-}
-
-/// Lengths are written in pixels of the finished picture.
-fn px(length: f64) -> i32 {
-    (length * f64::from(SCALE)).round() as i32
-}
-
-fn text(size: f64) -> TextStyle<'static> {
-    TextStyle::from((FONT, px(size)).into_font()).color(&INK)
-}
-
-fn stroke(color: RGBColor, width: f64) -> ShapeStyle {
-    color.stroke_width(px(width) as u32)
 }
 
 /// Title on the left and, off the panels so that it hides nothing, the legend on the right.
@@ -311,56 +270,10 @@ impl Panel {
     }
 }
 
-/// Averages squares of `SCALE` times `SCALE` pixels.
-fn shrink(large: &[u8], width: u32) -> Vec<u8> {
-    let (width, scale) = (width as usize, SCALE as usize);
-    let mut pixels = Vec::with_capacity(large.len() / (scale * scale));
-    for rows in large.chunks_exact(3 * width * scale * scale) {
-        for x in 0..width {
-            for channel in 0..3 {
-                let sum: u32 = rows
-                    .chunks_exact(3 * width * scale)
-                    .flat_map(|row| (0..scale).map(move |i| row[3 * (x * scale + i) + channel]))
-                    .map(u32::from)
-                    .sum();
-                pixels.push((sum / (SCALE * SCALE)) as u8);
-            }
-        }
-    }
-    pixels
-}
-
-/// Writes next to `path` first and renames then, so that no half of a picture is ever at `path`.
-fn write_whole(path: &Path, pixels: &[u8], size: (u32, u32)) -> DrawResult {
-    let name = path
-        .file_name()
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path names no file"))?;
-    // The encoder goes by the extension.
-    let unfinished = path.with_file_name(format!(
-        ".{}.{}.png",
-        name.to_string_lossy(),
-        std::process::id()
-    ));
-    let result = encode(&unfinished, pixels, size)
-        .and_then(|()| fs::rename(&unfinished, path).map_err(Into::into));
-    if result.is_err() {
-        // The first error says what is wrong; that nothing was there to remove adds nothing.
-        let _ = fs::remove_file(&unfinished);
-    }
-    result
-}
-
-fn encode(path: &Path, pixels: &[u8], size: (u32, u32)) -> DrawResult {
-    // A file that cannot be created is the usual failure, and plotters would report it in debug form.
-    fs::File::create(path)?;
-    let mut backend = BitMapBackend::new(path, size);
-    backend.blit_bitmap((0, 0), size, pixels)?;
-    backend.present()?;
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use tempfile::TempDir;
 
     use super::*;

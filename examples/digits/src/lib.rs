@@ -4,6 +4,7 @@
 //! A run reads its [`settings`], checks what could stop it ([`device`], [`data`], [`folder`]), then
 //! [`train`]s the [`model`] and draws the [`chart`].
 
+pub mod canvas;
 pub mod chart;
 pub mod data;
 pub mod device;

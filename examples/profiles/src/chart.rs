@@ -1,19 +1,15 @@
 //! Draws lines in panels below each other, each with its legend on the right.
-//!
-//! The picture needs nothing from the system: the font is linked into the program, and the PNG is encoded by
-//! pure Rust code.
 
 mod axis;
 mod pieces;
 
 use std::error::Error;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
-use plotters::coord::Shift;
+use burn_ema_digits::canvas::{
+    self, AXIS, Area, DrawError, DrawResult, GRID, SCALE, TEXT_RISE, px, stroke, text,
+};
 use plotters::prelude::*;
-use plotters::style::register_font;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 pub use axis::{Axis, grouped};
@@ -28,20 +24,9 @@ const PLOT_WIDTH: f64 = 860.0;
 const LEGEND_TOP: f64 = 22.0;
 const LEGEND_STEP: f64 = 32.0;
 
-/// Lines are drawn this many times too large and then averaged, since plotters smooths only those of one pixel.
-const SCALE: u32 = 3;
-
-const FONT: &str = "burn-ema-profiles";
 const TITLE_SIZE: f64 = 25.0;
 const TEXT_SIZE: f64 = 19.0;
 const TICK_SIZE: f64 = 17.0;
-
-/// plotters centers text on its line height, which puts the letters this far above the middle.
-const TEXT_RISE: f64 = 2.5;
-
-const INK: RGBColor = RGBColor(16, 18, 22);
-const AXIS: RGBColor = RGBColor(130, 136, 145);
-const GRID: RGBColor = RGBColor(228, 231, 235);
 
 const LINE_WIDTH: f64 = 2.4;
 const COLORS: [RGBColor; 8] = [
@@ -57,10 +42,6 @@ const COLORS: [RGBColor; 8] = [
 
 /// Lengths of dash, gap, dash, gap, and so on; none for a solid line.
 const PATTERNS: [&[f64]; 4] = [&[], &[14.0, 6.0], &[4.0, 5.0], &[14.0, 5.0, 4.0, 5.0]];
-
-type Area<'a> = DrawingArea<BitMapBackend<'a>, Shift>;
-type DrawError = Box<dyn Error + Send + Sync>;
-type DrawResult = Result<(), DrawError>;
 
 /// Why the picture could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -116,7 +97,7 @@ pub struct Panel {
 /// If the drawing goes wrong, or the file cannot be written.
 pub fn draw(panels: &[Panel], path: &Path) -> Result<(), ChartError> {
     let pixels = render(panels).map_err(|source| ChartError::Draw { source })?;
-    write_whole(path, &pixels).map_err(|source| ChartError::Write {
+    canvas::write_whole(path, &pixels, (WIDTH, HEIGHT)).map_err(|source| ChartError::Write {
         path: path.to_owned(),
         source,
     })
@@ -124,39 +105,17 @@ pub fn draw(panels: &[Panel], path: &Path) -> Result<(), ChartError> {
 
 /// Returns the RGB pixels of the picture.
 fn render(panels: &[Panel]) -> Result<Vec<u8>, DrawError> {
-    // The error of plotters is opaque and says no more than this.
-    register_font(FONT, FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT)
-        .map_err(|_| "the bundled font is invalid")?;
-
-    let size = (WIDTH * SCALE, HEIGHT * SCALE);
-    let mut large = vec![0_u8; (3 * size.0 * size.1) as usize];
-    {
-        let root = BitMapBackend::with_buffer(&mut large, size).into_drawing_area();
-        root.fill(&WHITE)?;
+    canvas::picture((WIDTH, HEIGHT), |root| {
         let areas = root.split_evenly((panels.len(), 1));
-        for (panel, area) in panels.iter().zip(&areas) {
-            panel.draw(area)?;
-        }
-        root.present()?;
-    }
-    Ok(shrink(&large))
-}
-
-/// Lengths are written in pixels of the finished picture.
-fn px(length: f64) -> i32 {
-    (length * f64::from(SCALE)).round() as i32
-}
-
-fn text(size: f64) -> TextStyle<'static> {
-    TextStyle::from((FONT, px(size)).into_font()).color(&INK)
+        panels
+            .iter()
+            .zip(&areas)
+            .try_for_each(|(panel, area)| panel.draw(area))
+    })
 }
 
 fn centered(size: f64) -> TextStyle<'static> {
     text(size).pos(Pos::new(HPos::Left, VPos::Center))
-}
-
-fn stroke(color: RGBColor, width: f64) -> ShapeStyle {
-    color.stroke_width(px(width) as u32)
 }
 
 impl Panel {
@@ -242,57 +201,10 @@ fn draw_line(area: &Area<'_>, points: &[Point], index: usize) -> DrawResult {
     Ok(())
 }
 
-/// Averages squares of `SCALE` times `SCALE` pixels.
-fn shrink(large: &[u8]) -> Vec<u8> {
-    let (width, scale) = (WIDTH as usize, SCALE as usize);
-    let mut pixels = Vec::with_capacity(large.len() / (scale * scale));
-    for rows in large.chunks_exact(3 * width * scale * scale) {
-        for x in 0..width {
-            for channel in 0..3 {
-                let sum: u32 = rows
-                    .chunks_exact(3 * width * scale)
-                    .flat_map(|row| (0..scale).map(move |i| row[3 * (x * scale + i) + channel]))
-                    .map(u32::from)
-                    .sum();
-                pixels.push((sum / (SCALE * SCALE)) as u8);
-            }
-        }
-    }
-    pixels
-}
-
-/// Writes next to `path` first and renames then, so that no half of a picture is ever at `path`.
-fn write_whole(path: &Path, pixels: &[u8]) -> DrawResult {
-    let name = path
-        .file_name()
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path names no file"))?;
-    // The encoder goes by the extension.
-    let unfinished = path.with_file_name(format!(
-        ".{}.{}.png",
-        name.to_string_lossy(),
-        std::process::id()
-    ));
-    let result = encode(&unfinished, pixels)
-        .and_then(|()| fs::rename(&unfinished, path).map_err(Into::into));
-    if result.is_err() {
-        // The first error says what is wrong; that nothing was there to remove adds nothing.
-        let _ = fs::remove_file(&unfinished);
-    }
-    result
-}
-
-fn encode(path: &Path, pixels: &[u8]) -> DrawResult {
-    // A file that cannot be created is the usual failure, and plotters would report it in debug form.
-    fs::File::create(path)?;
-    let size = (WIDTH, HEIGHT);
-    let mut backend = BitMapBackend::new(path, size);
-    backend.blit_bitmap((0, 0), size, pixels)?;
-    backend.present()?;
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use tempfile::TempDir;
 
     use super::*;
