@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::slice;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
 use burn::data::dataset::DatasetError;
@@ -639,15 +640,67 @@ fn data_that_fails_stops_the_training_and_loses_nothing() {
     let reason = result.interrupted.expect("the training was stopped").reason;
     let reason = reason.unwrap();
     assert!(reason.contains("the disk is gone"), "{reason}");
-    // One epoch of 5 steps was trained; the average has the statistics of the online weights.
-    let average = result.model.average().unwrap();
-    assert_eq!(average.num_steps(), 5);
-    let copied = average.into_model();
-    assert_same(
-        &values(&result.model.into_ema()),
-        &values(&copied),
-        "result",
+    // One epoch of 5 steps was trained, and the average is there, with the statistics of the online weights.
+    assert_eq!(result.model.average().unwrap().num_steps(), 5);
+    let error = result.model.try_into_ema().unwrap_err().to_string();
+    assert!(error.contains("the disk is gone"), "{error}");
+}
+
+/// Data that no average wants would be forgotten in silence.
+#[test]
+fn statistics_that_no_policy_wants_stop_the_training_at_its_first_step() {
+    let directory = tempfile::tempdir().unwrap();
+    let training = training(directory.path(), 0..20, 20..24).num_epochs(2);
+    let model = EmaLearner::new(Net::new(0.0, &device()), fast())
+        .with_reestimation(loader(0..20, 4), 3)
+        .with_interrupter(training.interrupter());
+    let result = training.launch(learner(model));
+    let reason = result.interrupted.expect("the training was stopped").reason;
+    let reason = reason.unwrap();
+    assert!(
+        reason.contains("with_buffers(Action::Reestimate)"),
+        "{reason}"
     );
+}
+
+/// Counts the passes over the data.
+struct Counting(Arc<dyn DataLoader<Batch>>, Arc<AtomicUsize>);
+
+impl DataLoader<Batch> for Counting {
+    fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<Batch> + 'a> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        self.0.iter()
+    }
+
+    fn num_items(&self) -> usize {
+        self.0.num_items()
+    }
+
+    fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<Batch>> {
+        Arc::new(Self(self.0.to_device(device), self.1.clone()))
+    }
+
+    fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<Batch>> {
+        Arc::new(Self(self.0.slice(start, end), self.1.clone()))
+    }
+}
+
+/// A result that is evaluated makes its models once, also after another was chosen.
+#[test]
+fn chosen_model_of_a_result_is_made_once() {
+    let counted = Arc::new(AtomicUsize::new(0));
+    let config = EmaSetConfig::new()
+        .with("fast", fast())
+        .with("mean", reestimating());
+    let loader: Arc<dyn DataLoader<Batch>> = Arc::new(Counting(loader(0..20, 4), counted.clone()));
+    let model = EmaLearner::new(Net::new(0.0, &device()), config).with_reestimation(loader, 2);
+    let mut learner = learner(model);
+    drive(&mut learner, &batches(0..4, 4, &device()));
+    let result = learner.model().valid().with_chosen("mean");
+    for _ in 0..3 {
+        InferenceStep::step(&result, batch(&[1, 2], &Device::default()));
+    }
+    assert_eq!(counted.load(Ordering::Relaxed), 1);
 }
 
 #[test]

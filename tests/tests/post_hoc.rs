@@ -2,7 +2,7 @@
 
 use burn_ema::post_hoc::{PowerProfile, reconstruct};
 use burn_ema::{Decay, EmaConfig};
-use burn_ema_tests::backend::device;
+use burn_ema_tests::backend::{device, elsewhere};
 use burn_ema_tests::models::{Mixed, Weights};
 use burn_ema_tests::snapshot::{assert_same_values, numbers_at};
 use nalgebra::{DMatrix, DVector};
@@ -235,4 +235,16 @@ fn what_cannot_be_combined_is_refused() {
         different.to_string().contains("`w` has shape"),
         "{different}"
     );
+}
+
+/// Some loaded from files onto one device, others still on another.
+#[test]
+fn models_on_different_devices_are_combined_on_that_of_the_last() {
+    let reconstruction = reconstruct(&stored(1, 40.0), profile(40.0, 0.07)).unwrap();
+    let model = |device| Weights::new(&[2.0], device);
+    let combined = reconstruction
+        .model([model(&elsewhere()), model(&device())])
+        .unwrap();
+    assert!((numbers_at(&combined, "w")[0] - 2.0).abs() < 1e-6);
+    assert_eq!(combined.w.val().device(), device());
 }

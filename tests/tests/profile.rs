@@ -427,3 +427,14 @@ fn rule_of_the_users_own_is_checked_and_used() {
     assert_eq!(weights.weights(), [0.375, 0.375, 0.25]);
     assert!(config(0).validate().is_err());
 }
+
+#[test]
+fn what_is_no_decay_is_not_hidden_by_what_changes_a_rule() {
+    // Two of its decays are below 0, so that their product is not.
+    let rule = Decay::custom("early", |at: Moment| 1.0 - 3.0 / (at.updates as f64 + 1.0));
+    let config = EmaConfig::new()
+        .with_decay(rule.per_step())
+        .with_interval(2);
+    let message = config.profile(1).unwrap_err().to_string();
+    assert!(message.contains("decay must be in [0, 1]"), "{message}");
+}

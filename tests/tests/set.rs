@@ -947,3 +947,12 @@ fn name_with_a_slash_is_refused() {
         assert!(error.contains("without a dot or slash"), "{error}");
     }
 }
+
+#[test]
+fn names_that_logs_do_not_tell_apart_are_refused() {
+    assert_refused(&named(&["a b", "a_b"]), "the name `a_b` is there twice");
+    assert_refused(
+        &named(&["fast", "online"]),
+        "`online` is the name of the weights",
+    );
+}

@@ -59,9 +59,16 @@ impl<F: FnMut(usize, BridgeTensor) -> Option<BridgeTensor>> ModuleMapper for Ass
     follow_path!();
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let id = param.id;
         param.map(|old| {
+            // What is trained also says whether its gradients are exchanged between processes.
             let requires_grad = old.is_require_grad();
-            self.assigned(old).set_require_grad(requires_grad)
+            let is_distributed = requires_grad && old.is_distributed();
+            let new = self.assigned(old).set_require_grad(requires_grad);
+            match is_distributed {
+                true => new.set_distributed(id),
+                false => new,
+            }
         })
     }
 

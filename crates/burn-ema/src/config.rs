@@ -42,7 +42,8 @@ pub struct EmaConfig {
     pub non_finite: NonFinite,
     /// What happens when a record without an average is loaded. Default: an error.
     pub plain_record: PlainRecord,
-    /// When the average is written back into the model that is trained. Default: never.
+    /// When the average is written back into the model that is trained. Default: never. `EmaLearner` does it; in a loop
+    /// of your own call [`switch_if_due`](EmaModel::switch_if_due) after each update.
     pub switch: Option<Switch>,
 }
 
@@ -145,7 +146,8 @@ impl EmaConfig {
         self
     }
 
-    /// Writes the average [back into the model](Self::switch) now and then.
+    /// Writes the average [back into the model](Self::switch) now and then: in a loop of your own, when
+    /// [`switch_if_due`](EmaModel::switch_if_due) is called after each update.
     pub fn with_switch(mut self, switch: Switch) -> Self {
         self.switch = Some(switch);
         self

@@ -126,6 +126,13 @@ pub enum EmaError {
         name: String,
     },
 
+    /// Running statistics cannot be computed anew from the data of a loader.
+    #[error("running statistics cannot be re-estimated: {problem}")]
+    Reestimation {
+        /// What the loader or the estimation said.
+        problem: String,
+    },
+
     /// Stored averages cannot be combined.
     #[error("no reconstruction: {problem}")]
     Reconstruction {

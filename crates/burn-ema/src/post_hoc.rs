@@ -200,11 +200,11 @@ impl Reconstruction {
                         shadow.copy(slot, op::scale(value, weight));
                     }
                     Class::Trainable => {
-                        let sum = op::add(
-                            shadow.slots()[slot].value().clone(),
-                            op::scale(value, weight),
-                        );
-                        shadow.copy(slot, sum);
+                        // Models may have been loaded onto different devices.
+                        let (device, dtype) = (op::device(&value), value.dtype());
+                        let sum = shadow.slots()[slot].value().clone();
+                        let sum = op::conform(sum, &device, dtype);
+                        shadow.copy(slot, op::add(sum, op::scale(value, weight)));
                     }
                     Class::NonTrainable | Class::Discrete => shadow.copy(slot, value),
                 }

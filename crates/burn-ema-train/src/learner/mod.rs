@@ -61,9 +61,10 @@ pub struct OneModel;
 /// # Checkpoints
 ///
 /// A checkpoint holds the online weights under their own paths, and the average and its counters
-/// under `burn_ema` (several averages under `burn_ema` and their names). Training resumed with `.checkpoint(n)` goes on bit for bit. A plain `M` can load
-/// the online weights of it with `ModuleRecord::allow_unused(true)`; a checkpoint from a training
-/// without an average can be started from with [`PlainRecord::StartFrom`](burn_ema::PlainRecord::StartFrom), and is refused otherwise.
+/// under `burn_ema` (several averages under `burn_ema` and their names). Training resumed with `.checkpoint(n)`
+/// goes on bit for bit. A plain `M` can load the online weights of it with `ModuleRecord::allow_unused(true)`; a
+/// checkpoint from a training without an average can be started from with
+/// [`PlainRecord::StartFrom`](burn_ema::PlainRecord::StartFrom), and is refused otherwise.
 ///
 /// # Clones and forks
 ///
@@ -188,7 +189,7 @@ impl<M: Module, V> EmaLearner<M, V> {
         let config = self.averages.config();
         let position = config.names().position(|known| known == name);
         self.chosen = position.unwrap_or(self.chosen);
-        self.snapshot = None;
+        self.snapshot = self.snapshot_anew();
         Ok(self)
     }
 
@@ -208,7 +209,7 @@ impl<M: Module, V> EmaLearner<M, V> {
 
     /// The data from which running statistics are computed anew before each validation and for the result, where a
     /// [`Policy`](burn_ema::Policy) says [`Reestimate`](burn_ema::Action::Reestimate): up to `batches` batches of
-    /// `loader`, usually that of the training data.
+    /// `loader`, usually that of the training data. If no policy says so, the first training step is refused.
     ///
     /// # Panics
     ///
@@ -232,7 +233,7 @@ impl<M: Module, V> EmaLearner<M, V> {
     ///
     /// It can only happen with [`NonFinite::Error`](burn_ema::NonFinite::Error), when a model changes its own structure
     /// while it trains, with a [rule of your own](burn_ema::Decay::custom) that gives no decay, or when the
-    /// [data for statistics](Self::with_reestimation) fails.
+    /// [data for statistics](Self::with_reestimation) is missing, not wanted or fails in a validation.
     pub fn with_interrupter(mut self, interrupter: Interrupter) -> Self {
         self.interrupter = Some(interrupter);
         self
@@ -275,18 +276,22 @@ impl<M: Module, V> EmaLearner<M, V> {
     fn start(&self) -> Result<(), EmaError> {
         self.averages.change(&self.online, |averages| {
             let mut averages = averages.iter();
-            let lacks_data = averages.any(|(_, average)| {
-                average.config().policy.reestimates() && self.reestimation.is_none()
-            });
-            match lacks_data {
-                true => Err(EmaError::InvalidConfig {
-                    field: "policy.buffers",
-                    problem: "running statistics are to be re-estimated, and there is no data for it: call \
-                              `EmaLearner::with_reestimation`"
-                        .into(),
-                }),
-                false => Ok(()),
-            }
+            let reestimates = averages.any(|(_, average)| average.config().policy.reestimates());
+            let problem = match (reestimates, self.reestimation.is_some()) {
+                (true, false) => {
+                    "running statistics are to be re-estimated, and there is no data for it: call \
+                     `EmaLearner::with_reestimation`"
+                }
+                (false, true) => {
+                    "there is data to re-estimate running statistics, and no average wants it: write \
+                     `Policy::with_buffers(Action::Reestimate)`, or leave out `EmaLearner::with_reestimation`"
+                }
+                (true, true) | (false, false) => return Ok(()),
+            };
+            Err(EmaError::InvalidConfig {
+                field: "policy.buffers",
+                problem: problem.into(),
+            })
         })
     }
 

@@ -31,15 +31,20 @@ impl<M: Module, V> Module for EmaLearner<M, V> {
     }
 
     fn fork(self, device: &Device) -> Self {
-        let averages = self.averages.fork();
+        let (averages, snapshot) = (self.averages.fork(), self.snapshot_anew());
         Self {
             averages,
+            snapshot,
             ..self.with_online(|online| online.fork(device))
         }
     }
 
     fn to_device(self, device: &Device) -> Self {
-        self.with_online(|online| online.to_device(device))
+        let snapshot = self.snapshot_anew();
+        Self {
+            snapshot,
+            ..self.with_online(|online| online.to_device(device))
+        }
     }
 
     fn train(self) -> Self {

@@ -4,7 +4,8 @@ use super::{Peer, checked};
 use crate::{Decay, EmaConfig, EmaError, Switch};
 
 /// A Keras optimizer with `use_ema=True`: the first step copies, the others average what is trained; every
-/// `ema_overwrite_frequency` steps the model takes over the average.
+/// `ema_overwrite_frequency` steps the model takes over the average: in a loop of your own call
+/// [`switch_if_due`](crate::EmaModel::switch_if_due) after each update.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Keras {
     /// `ema_momentum`, default 0.99: a *decay* in spite of its name.

@@ -38,8 +38,8 @@
 //! | pytorch_ema | `ExponentialMovingAverage` | [`PytorchEma`] |
 //! | d2go | `EMAUpdater` | [`D2go`] |
 //!
-//! What all of them get here and few have there: a copy of the source at each step before the start, integers
-//! copied exactly, f32 averages of half-precision models, an exact copy where the decay is 0, and counters in
+//! What all of them get here and few have there: a copy of the source at each step before the start (but for
+//! [`EmaPytorch`], whose copies are at its interval), integers copied exactly, f32 averages of half-precision models, an exact copy where the decay is 0, and counters in
 //! the record.
 
 mod composer;

@@ -78,6 +78,19 @@ impl Checks {
         self
     }
 
+    /// Warns if what should be a decay that an average ends up with is probably the weight of the new value.
+    pub(crate) fn warn_of_weight(self, quantity: &str, found: f64) -> Self {
+        if self.result.is_ok() && found < 0.5 {
+            log::warn!(
+                "{}: {quantity} {found} is the share of the *old* average, and forgets most of it at each update. If \
+                 {found} is the weight of the new value, write {}",
+                self.rule,
+                1.0 - found
+            );
+        }
+        self
+    }
+
     fn hinted(
         mut self,
         holds: bool,

@@ -71,6 +71,7 @@ impl Rule for LinearWarmup {
         Checks::of("LinearWarmup")
             .share("from", self.from)
             .share("to", self.to)
+            .warn_of_weight("to", self.to)
             .done()
     }
 }

@@ -99,7 +99,11 @@ pub trait Rule {
         if updates <= SAMPLES {
             let mut retained = 1.0;
             for n in 0..updates {
-                retained *= self.decay(from.later(n));
+                let decay = self.decay(from.later(n));
+                if !(0.0..=1.0).contains(&decay) {
+                    return f64::NAN; // not to be hidden by the others
+                }
+                retained *= decay;
                 if retained < NOTHING {
                     return 0.0;
                 }

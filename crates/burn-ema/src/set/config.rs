@@ -114,10 +114,18 @@ impl EmaSetConfig {
         }
         for (index, average) in self.averages.iter().enumerate() {
             let name = &average.name;
-            if self.names().take(index).any(|other| other == name) {
+            // Burn's logs do not tell a space from an underscore.
+            let in_logs = |name: &str| name.replace(' ', "_");
+            let mut before = self.names().take(index);
+            if before.any(|other| in_logs(other) == in_logs(name)) {
                 return refuse(format!(
                     "the name `{name}` is there twice: give each average a name of its own"
                 ));
+            }
+            if name == "online" {
+                return refuse(
+                    "`online` is the name of the weights that are trained: write another".into(),
+                );
             }
             if name.contains(['.', '/', '\\']) || (name.is_empty() && self.averages.len() > 1) {
                 return refuse(format!(
