@@ -1,0 +1,24 @@
+//! CubeCL: a few launches for a whole batch, each for as many tensors as the device binds at once.
+
+mod job;
+mod kernel;
+mod launch;
+
+use burn_cubecl::CubeBackend;
+use burn_cubecl::tensor::CubeTensor;
+
+use crate::{Batch, LerpOps};
+
+impl LerpOps for CubeBackend {
+    fn lerp_batch(batch: Batch<Self>) -> Vec<CubeTensor> {
+        let Some(source) = batch.sources.first() else {
+            return Vec::new();
+        };
+        let client = source.client.clone();
+        let (jobs, values) = job::plan(batch, launch::averages_per_job(&client));
+        for alike in job::grouped(jobs) {
+            launch::run(&client, alike);
+        }
+        values
+    }
+}

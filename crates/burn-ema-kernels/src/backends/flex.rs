@@ -1,0 +1,109 @@
+//! Flex: bytes, shared between tensors, with a layout each.
+
+use burn::tensor::{Bytes, DType, Element};
+use burn_flex::{Flex, FlexTensor, Layout};
+use bytemuck::Pod;
+use half::{bf16, f16};
+
+use crate::cpu::{self, Lerp, Piece};
+use crate::{Batch, LerpOps};
+
+impl LerpOps for Flex {
+    fn lerp_batch(batch: Batch<Self>) -> Vec<FlexTensor> {
+        let Batch { sources, averages } = batch;
+        let mut values = Vec::with_capacity(averages.len());
+        let mut links = Vec::with_capacity(averages.len());
+        for average in averages {
+            let source = &sources[average.source];
+            values.push(match average.value.dtype() {
+                DType::F64 => owned::<f64>(average.value, source),
+                _ => owned::<f32>(average.value, source),
+            });
+            links.push((source, average.weight));
+        }
+        let mut pieces = Vec::with_capacity(values.len());
+        for (value, (source, weight)) in values.iter_mut().zip(links) {
+            match (value.dtype(), source.dtype()) {
+                (DType::F32, DType::F32) => add::<f32, f32>(&mut pieces, value, source, weight),
+                (DType::F64, DType::F64) => add::<f64, f64>(&mut pieces, value, source, weight),
+                (DType::F32, DType::F16) => add::<f32, f16>(&mut pieces, value, source, weight),
+                (DType::F32, DType::BF16) => add::<f32, bf16>(&mut pieces, value, source, weight),
+                (value, source) => unreachable!("{value:?} and {source:?} were not let through"),
+            }
+        }
+        cpu::run(pieces);
+        values
+    }
+}
+
+/// Whether all values are finite; `None` if they do not lie one after the other.
+pub(crate) fn all_finite(tensor: &FlexTensor) -> Option<bool> {
+    let range = memory(tensor)?;
+    Some(match tensor.dtype() {
+        DType::F32 => cpu::all_finite(&tensor.storage::<f32>()[range]),
+        DType::F64 => cpu::all_finite(&tensor.storage::<f64>()[range]),
+        DType::F16 => cpu::all_finite(&tensor.storage::<f16>()[range]),
+        DType::BF16 => cpu::all_finite(&tensor.storage::<bf16>()[range]),
+        _ => return None,
+    })
+}
+
+/// The average with memory of its own, in the order of the source's if that has no gaps, so that both are read straight
+/// through from now on.
+fn owned<E: Element + Pod>(value: FlexTensor, source: &FlexTensor) -> FlexTensor {
+    let is_alike = value.layout().strides() == source.layout().strides();
+    let range = match value.is_contiguous() || is_alike {
+        true => memory(&value),
+        false => None,
+    };
+    let Some(range) = range else {
+        return value.to_contiguous();
+    };
+    if value.is_unique() {
+        return value;
+    }
+    let copy = Bytes::from_elems(value.storage::<E>()[range].to_vec());
+    let layout = value.layout();
+    let layout = Layout::new(layout.shape().clone(), layout.strides().to_vec(), 0);
+    FlexTensor::new(copy, layout, value.dtype())
+}
+
+fn add<'a, E, S>(
+    pieces: &mut Vec<Piece<'a>>,
+    value: &'a mut FlexTensor,
+    source: &'a FlexTensor,
+    weight: f64,
+) where
+    E: Lerp<S> + Element + Pod,
+    S: Element + Pod,
+    Piece<'a>: From<(&'a mut [E], &'a [S], f64)>,
+{
+    let range = memory(value).expect("it was made to have no gaps");
+    let is_alike = value.layout().strides() == source.layout().strides()
+        || (value.is_contiguous() && source.is_contiguous());
+    let values = source.storage::<S>();
+    if is_alike && let Some(from) = memory(source) {
+        let average = &mut value.storage_mut::<E>()[range];
+        pieces.push((average, &values[from], weight).into());
+        return;
+    }
+    // The one that differs in order is read index by index.
+    let layout = source.layout().clone();
+    let average = &mut value.storage_mut::<E>()[range];
+    cpu::lerp_strided(average, values, strided(&layout), weight);
+}
+
+fn memory(tensor: &FlexTensor) -> Option<std::ops::Range<usize>> {
+    match tensor.layout().contiguous_offsets() {
+        Some((start, end)) => Some(start..end),
+        None => cpu::dense(strided(tensor.layout())),
+    }
+}
+
+fn strided(layout: &Layout) -> cpu::Layout<'_> {
+    cpu::Layout {
+        shape: layout.shape(),
+        strides: layout.strides(),
+        offset: layout.start_offset(),
+    }
+}

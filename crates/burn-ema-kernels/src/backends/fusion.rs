@@ -1,0 +1,80 @@
+//! Fusion: the batch waits in its stream as one operation, which the wrapped backend runs.
+
+use std::marker::PhantomData;
+
+use burn::backend::tensor::FloatTensor;
+use burn_fusion::custom::{
+    CustomOpIr, HandleContainer, Operation, OperationIr, StreamId, TensorIr,
+};
+use burn_fusion::{ExecutionError, Fusion, FusionBackend, FusionRuntime};
+
+use crate::{Batch, LerpOps, Member};
+
+impl<B: FusionBackend + LerpOps> LerpOps for Fusion<B> {
+    fn lerp_batch(batch: Batch<Self>) -> Vec<FloatTensor<Self>> {
+        let Some(source) = batch.sources.first() else {
+            return Vec::new();
+        };
+        let client = source.client.clone();
+        let first_value = batch.sources.len();
+        let mut links = Vec::with_capacity(batch.averages.len());
+        // In this order `execute` takes them: of a tensor that is here twice, the last may be marked as its last use.
+        let mut inputs: Vec<TensorIr> = batch
+            .sources
+            .into_iter()
+            .map(|source| source.into_ir())
+            .collect();
+        for average in batch.averages {
+            links.push((average.source, average.weight));
+            inputs.push(average.value.into_ir());
+        }
+        let output = |value: &TensorIr| {
+            let id = client.create_empty_handle();
+            TensorIr::uninit(id, value.shape.clone(), value.dtype)
+        };
+        let outputs: Vec<TensorIr> = inputs[first_value..].iter().map(output).collect();
+        let desc = CustomOpIr::new("burn_ema::lerp", &inputs, &outputs);
+        let operation = Lerp::<B> {
+            desc: desc.clone(),
+            links,
+            backend: PhantomData,
+        };
+        client.register(StreamId::current(), OperationIr::Custom(desc), operation)
+    }
+}
+
+#[derive(Debug)]
+struct Lerp<B> {
+    /// Its inputs are the sources, then the values of the averages.
+    desc: CustomOpIr,
+    /// Source and weight of each average.
+    links: Vec<(usize, f64)>,
+    backend: PhantomData<B>,
+}
+
+impl<B: FusionBackend + LerpOps> Operation<B::FusionRuntime> for Lerp<B> {
+    fn execute(
+        &self,
+        handles: &mut HandleContainer<<B::FusionRuntime as FusionRuntime>::FusionHandle>,
+    ) -> Result<(), ExecutionError> {
+        let inputs = self.desc.inputs.iter();
+        let mut sources: Vec<FloatTensor<B>> = inputs
+            .map(|tensor| handles.get_float_tensor::<B>(tensor))
+            .collect();
+        let values = sources.split_off(sources.len() - self.links.len());
+        let links = self.links.iter();
+        let averages: Vec<Member<B>> = links
+            .zip(values)
+            .map(|(&(source, weight), value)| Member {
+                value,
+                source,
+                weight,
+            })
+            .collect();
+        let updated = B::lerp_batch(Batch { sources, averages });
+        for (output, value) in self.desc.outputs.iter().zip(updated) {
+            handles.register_float_tensor::<B>(&output.id, value);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,12 @@
+//! The kernels: one file for each backend, which implements and nothing else.
+
+#[cfg(feature = "cube")]
+mod cube;
+#[cfg(feature = "flex")]
+pub(crate) mod flex;
+#[cfg(feature = "cube")]
+mod fusion;
+#[cfg(feature = "tch")]
+mod libtorch;
+#[cfg(feature = "ndarray")]
+pub(crate) mod ndarray;

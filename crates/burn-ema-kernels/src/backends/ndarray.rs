@@ -1,0 +1,66 @@
+//! NdArray: reference-counted arrays of f32 or f64, which copy themselves when they change and are shared.
+
+use burn_ndarray::{NdArray, NdArrayElement, NdArrayStorage, NdArrayTensor};
+use ndarray::Zip;
+
+use crate::cpu::{self, Lerp, Piece};
+use crate::{Batch, LerpOps};
+
+impl LerpOps for NdArray {
+    fn lerp_batch(batch: Batch<Self>) -> Vec<NdArrayTensor> {
+        let Batch { sources, averages } = batch;
+        let mut values = Vec::with_capacity(averages.len());
+        let mut links = Vec::with_capacity(averages.len());
+        for average in averages {
+            values.push(average.value);
+            links.push((&sources[average.source], average.weight));
+        }
+        let mut pieces = Vec::with_capacity(values.len());
+        for (value, (source, weight)) in values.iter_mut().zip(links) {
+            match (value, source) {
+                (NdArrayTensor::F32(value), NdArrayTensor::F32(source)) => {
+                    add(&mut pieces, value, source, weight);
+                }
+                (NdArrayTensor::F64(value), NdArrayTensor::F64(source)) => {
+                    add(&mut pieces, value, source, weight);
+                }
+                (value, source) => unreachable!("{value:?} and {source:?} were not let through"),
+            }
+        }
+        cpu::run(pieces);
+        values
+    }
+}
+
+/// Whether all values are finite; `None` if they do not lie one after the other.
+pub(crate) fn all_finite(tensor: &NdArrayTensor) -> Option<bool> {
+    match tensor {
+        NdArrayTensor::F32(values) => values.view().to_slice_memory_order().map(cpu::all_finite),
+        NdArrayTensor::F64(values) => values.view().to_slice_memory_order().map(cpu::all_finite),
+        _ => None,
+    }
+}
+
+fn add<'a, E: Lerp<E> + NdArrayElement>(
+    pieces: &mut Vec<Piece<'a>>,
+    value: &'a mut NdArrayStorage<E>,
+    source: &'a NdArrayStorage<E>,
+    weight: f64,
+) where
+    Piece<'a>: From<(&'a mut [E], &'a [E], f64)>,
+{
+    let (value, source) = (value.ensure_owned(), source.view());
+    let is_alike = value.strides() == source.strides()
+        || (value.is_standard_layout() && source.is_standard_layout());
+    if is_alike && let Some(from) = source.to_slice_memory_order() {
+        if value.as_slice_memory_order().is_some() {
+            let average = value.as_slice_memory_order_mut();
+            let average = average.expect("a copy keeps the order");
+            pieces.push((average, from, weight).into());
+            return;
+        }
+    }
+    Zip::from(value.view_mut())
+        .and(&source)
+        .for_each(|average, source| E::lerp_one(average, source, weight));
+}

@@ -1,0 +1,72 @@
+//! Many tensors as one argument of a backend extension.
+
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{
+    Backend, BackendTensor, Dispatch, DispatchAutodiffContext, DispatchTensor, DispatchTensorKind,
+    ExtensionType,
+};
+
+/// Averages and the sources that they move towards, all of one backend and on one device.
+#[derive(Debug)]
+pub struct Batch<B: Backend> {
+    /// The values that averages move towards. They are only read.
+    pub sources: Vec<FloatTensor<B>>,
+    /// The averages, those of one source next to each other.
+    pub averages: Vec<Member<B>>,
+}
+
+/// An average within a [`Batch`].
+#[derive(Debug)]
+pub struct Member<B: Backend> {
+    /// Its value, of the shape of its source. It changes in place if nobody else holds it.
+    pub value: FloatTensor<B>,
+    /// Position of its source.
+    pub source: usize,
+    /// Share of the source in the new average.
+    pub weight: f64,
+}
+
+impl<B: Backend> ExtensionType<B> for Batch<B> {
+    type Target = Batch<Dispatch>;
+
+    fn map_to_dispatch<F>(self, map_kind: F, autodiff: DispatchAutodiffContext) -> Self::Target
+    where
+        F: Fn(BackendTensor<B>) -> DispatchTensorKind,
+    {
+        self.map(|tensor| DispatchTensor {
+            kind: map_kind(BackendTensor::Float(tensor)),
+            autodiff,
+        })
+    }
+
+    fn map_from_dispatch<F>(target: Self::Target, unwrap_kind: F) -> Self
+    where
+        F: Fn(DispatchTensor) -> BackendTensor<B>,
+    {
+        target.map(|tensor| unwrap_kind(tensor).float())
+    }
+
+    fn routing_tensor(target: &Self::Target) -> Option<&DispatchTensor> {
+        target.sources.first()
+    }
+
+    fn routing_float_tensor(target: &Self::Target) -> Option<&DispatchTensor> {
+        target.sources.first()
+    }
+
+    // The tensors are those of averages and of sources without autodiff, so the first speaks for all of them.
+}
+
+impl<B: Backend> Batch<B> {
+    fn map<C: Backend>(self, tensor: impl Fn(FloatTensor<B>) -> FloatTensor<C>) -> Batch<C> {
+        let member = |member: Member<B>| Member {
+            value: tensor(member.value),
+            source: member.source,
+            weight: member.weight,
+        };
+        Batch {
+            averages: self.averages.into_iter().map(member).collect(),
+            sources: self.sources.into_iter().map(&tensor).collect(),
+        }
+    }
+}

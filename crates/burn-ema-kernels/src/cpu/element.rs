@@ -1,0 +1,87 @@
+//! One run of numbers, in one thread.
+
+use half::slice::HalfFloatSliceExt;
+use half::{bf16, f16};
+
+/// A number that averages are kept in, for sources of numbers `S`.
+pub(crate) trait Lerp<S> {
+    /// `average + (source - average) * weight`, number by number.
+    fn lerp(average: &mut [Self], source: &[S], weight: f64)
+    where
+        Self: Sized;
+
+    /// The same for one number.
+    fn lerp_one(average: &mut Self, source: &S, weight: f64)
+    where
+        Self: Sized,
+        S: Copy,
+    {
+        Self::lerp(
+            std::slice::from_mut(average),
+            std::slice::from_ref(source),
+            weight,
+        );
+    }
+}
+
+macro_rules! lerp_alike {
+    ($float:ty) => {
+        impl Lerp<$float> for $float {
+            fn lerp(average: &mut [$float], source: &[$float], weight: f64) {
+                let weight = weight as $float;
+                for (average, source) in average.iter_mut().zip(source) {
+                    *average += (source - *average) * weight;
+                }
+            }
+        }
+    };
+}
+lerp_alike!(f32);
+lerp_alike!(f64);
+
+impl Lerp<bf16> for f32 {
+    fn lerp(average: &mut [f32], source: &[bf16], weight: f64) {
+        let weight = weight as f32;
+        for (average, source) in average.iter_mut().zip(source) {
+            // The upper half of an f32: a shift, which the compiler does for many at once.
+            let source = f32::from_bits(u32::from(source.to_bits()) << 16);
+            *average += (source - *average) * weight;
+        }
+    }
+}
+
+impl Lerp<f16> for f32 {
+    fn lerp(average: &mut [f32], source: &[f16], weight: f64) {
+        // Processors convert many at once, and `half` asks once for each slice whether this one does.
+        const BLOCK: usize = 256;
+        let mut wide = [0.0; BLOCK];
+        for (average, source) in average.chunks_mut(BLOCK).zip(source.chunks(BLOCK)) {
+            let wide = &mut wide[..source.len()];
+            source.convert_to_f32_slice(wide);
+            f32::lerp(average, wide, weight);
+        }
+    }
+}
+
+/// A number that may be NaN or infinite.
+pub(crate) trait Finite: Sync + Sized {
+    /// Whether none of them is.
+    fn all_finite(values: &[Self]) -> bool;
+}
+
+macro_rules! finite {
+    ($float:ty, $exponent:expr) => {
+        impl Finite for $float {
+            fn all_finite(values: &[$float]) -> bool {
+                // No early exit within a block, so that the compiler takes many at once.
+                let is_finite = |value: &$float| value.to_bits() & $exponent != $exponent;
+                let mut blocks = values.chunks(1024);
+                blocks.all(|block| block.iter().fold(true, |all, value| all & is_finite(value)))
+            }
+        }
+    };
+}
+finite!(f32, 0x7f80_0000);
+finite!(f64, 0x7ff0_0000_0000_0000);
+finite!(bf16, 0x7f80);
+finite!(f16, 0x7c00);
