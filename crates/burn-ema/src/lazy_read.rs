@@ -3,8 +3,8 @@
 //! On Burn's CubeCL backends (wgpu, CUDA, ROCm, Metal) `into_data` returns at once, and what it returns
 //! fetches the values when they are first looked at. Nothing counts as a holder of the tensor meanwhile,
 //! so an operation in place writes over them: a checkpoint that is written while training goes on,
-//! as Burn's learner does it, would hold values of a later step. On these backends averages are
-//! written to new memory, tensor by tensor; that reads and writes no more than in place.
+//! as Burn's learner does it, would hold values of a later step. On these backends a value that was
+//! handed out is written to new memory by the next update, even if nobody holds it any more.
 
 use std::sync::{Mutex, PoisonError};
 

@@ -1,9 +1,9 @@
 //! Numbers about many tensors at once, for one wait per device rather than one per tensor.
 
 use burn::tensor::kind::BridgeTensor;
-use burn::tensor::{Bool, Device, FloatDType, Tensor};
+use burn::tensor::{Bool, Device, Float, FloatDType, Tensor};
 
-use crate::op::{self, with_rank};
+use crate::op;
 
 /// Partial results, one for each device.
 struct PerDevice<T>(Vec<(Device, T)>);
@@ -32,17 +32,21 @@ fn has_elements(tensor: &BridgeTensor) -> bool {
 pub(crate) fn all_finite<'a>(tensors: impl IntoIterator<Item = &'a BridgeTensor>) -> bool {
     let mut off = PerDevice::new();
     for tensor in tensors.into_iter().filter(|tensor| has_elements(tensor)) {
-        off.fold(op::device(tensor), has_non_finite(tensor), Tensor::bool_or);
+        match burn_ema_kernels::all_finite(tensor) {
+            Some(true) => {}
+            Some(false) => return false,
+            None => off.fold(op::device(tensor), has_non_finite(tensor), Tensor::bool_or),
+        }
     }
     let mut flags = off.0.into_iter();
     flags.all(|(_, off)| !off.into_data().iter::<bool>().any(|off| off))
 }
 
 fn has_non_finite(tensor: &BridgeTensor) -> Tensor<1, Bool> {
-    let tensor = tensor.clone();
-    with_rank!(tensor.rank(), D => {
-        Tensor::<D>::from_bridge(tensor).is_finite().bool_not().any()
-    })
+    op::any::<Float>(tensor.clone())
+        .is_finite()
+        .bool_not()
+        .any()
 }
 
 /// `|a - b| / |a|` in the Euclidean norm over all pairs `(a, b)` of floats together: 0 if all are
@@ -70,11 +74,9 @@ pub(crate) fn relative_distance<'a>(
 
 /// `[sum of (a - b)^2, sum of a^2]`, in f32, on the device of `b`.
 fn squares(a: &BridgeTensor, b: &BridgeTensor, device: &Device) -> Tensor<1> {
-    let (a, b) = (a.clone(), b.clone());
-    with_rank!(a.rank(), D => {
-        let a = Tensor::<D>::from_bridge(a).to_device(device).cast(FloatDType::F32);
-        let b = Tensor::<D>::from_bridge(b).cast(FloatDType::F32);
-        let difference = a.clone().sub(b).square().sum();
-        Tensor::cat(vec![difference, a.square().sum()], 0)
-    })
+    let a = op::any::<Float>(a.clone());
+    let a = a.to_device(device).cast(FloatDType::F32);
+    let b = op::any::<Float>(b.clone()).cast(FloatDType::F32);
+    let difference = a.clone().sub(b).square().sum();
+    Tensor::cat(vec![difference, a.square().sum()], 0)
 }

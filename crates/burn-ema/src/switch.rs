@@ -132,9 +132,9 @@ impl<M: Module> EmaModel<M> {
         let slots = self.shadow.slots();
         assign(model, slots, |slot, online| {
             averaged[slot].then(|| {
-                let ema = slots[slot].value();
-                let online = op::conform(online, &op::device(ema), ema.dtype());
-                op::lerp(ema.clone(), online, keep)
+                let ema = slots[slot].share();
+                let online = op::conform(online, &op::device(&ema), ema.dtype());
+                op::lerp(ema, online, keep)
             })
         });
         Ok(())

@@ -70,6 +70,72 @@ impl Locator {
     }
 }
 
+/// The way through a module, as a visitor went it once: what it entered and left, and where it met a value.
+///
+/// A module that is visited again is compared with it step by step, which takes no strings to be put together. Whoever
+/// loses the way goes by paths instead.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Route(Vec<Step>);
+
+#[derive(Clone, Debug, PartialEq)]
+enum Step {
+    Enter(Box<str>),
+    Exit,
+    Value,
+}
+
+impl Route {
+    pub(crate) fn enter(&mut self, name: &str) {
+        self.0.push(Step::Enter(name.into()));
+    }
+
+    pub(crate) fn exit(&mut self) {
+        self.0.push(Step::Exit);
+    }
+
+    pub(crate) fn value(&mut self) {
+        self.0.push(Step::Value);
+    }
+
+    pub(crate) fn follow(&self) -> Follow<'_> {
+        Follow {
+            steps: self.0.iter(),
+            is_lost: false,
+        }
+    }
+}
+
+/// Going along a [`Route`].
+#[derive(Debug)]
+pub(crate) struct Follow<'a> {
+    steps: std::slice::Iter<'a, Step>,
+    is_lost: bool,
+}
+
+impl Follow<'_> {
+    pub(crate) fn enter(&mut self, name: &str) {
+        let step = self.steps.next();
+        self.is_lost |= !matches!(step, Some(Step::Enter(known)) if **known == *name);
+    }
+
+    pub(crate) fn exit(&mut self) {
+        self.is_lost |= self.steps.next() != Some(&Step::Exit);
+    }
+
+    pub(crate) fn value(&mut self) {
+        self.is_lost |= self.steps.next() != Some(&Step::Value);
+    }
+
+    pub(crate) fn is_lost(&self) -> bool {
+        self.is_lost
+    }
+
+    /// Whether the whole way was gone.
+    pub(crate) fn has_arrived(&self) -> bool {
+        !self.is_lost && self.steps.as_slice().is_empty()
+    }
+}
+
 /// The `enter_module` and `exit_module` of a visitor or mapper with a field `path`.
 macro_rules! follow_path {
     () => {
@@ -102,6 +168,37 @@ mod tests {
         path.exit();
         path.exit();
         assert_eq!(path.as_str(), "");
+    }
+
+    #[test]
+    fn route_is_lost_where_the_module_differs() {
+        let mut route = Route::default();
+        route.enter("a");
+        route.value();
+        route.exit();
+        let follow = |steps: &[&str]| {
+            let mut follow = route.follow();
+            for step in steps {
+                match *step {
+                    "exit" => follow.exit(),
+                    "value" => follow.value(),
+                    name => follow.enter(name),
+                }
+            }
+            follow
+        };
+        assert!(follow(&["a", "value", "exit"]).has_arrived());
+        assert!(!follow(&["a", "value"]).is_lost());
+        assert!(!follow(&["a", "value"]).has_arrived());
+        for other in [
+            &["b"][..],
+            &["a", "exit"],
+            &["a", "value", "value"],
+            &["exit"],
+        ] {
+            assert!(follow(other).is_lost(), "{other:?}");
+        }
+        assert!(follow(&["a", "value", "exit", "a"]).is_lost());
     }
 
     #[test]

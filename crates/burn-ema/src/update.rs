@@ -2,10 +2,11 @@
 
 use burn::module::Module;
 use burn::tensor::kind::BridgeTensor;
+use burn::tensor::{DType, Device};
 
 use crate::policy::Class;
-use crate::shadow::Source;
-use crate::{Action, EmaError, EmaModel, NonFinite, Phase, reduce};
+use crate::shadow::{Moves, Source};
+use crate::{Action, EmaError, EmaModel, NonFinite, Phase, op, reduce};
 
 /// What a call of [`EmaModel::update`] did.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,11 +39,7 @@ impl<M: Module> EmaModel<M> {
         }
         let sources = self.shadow.collect(source)?;
         let due = self.decide(&sources, &mut FiniteChecks::default())?;
-        self.begin(&due);
-        for (slot, source) in sources.into_iter().enumerate() {
-            let value = self.shadow.conformed(slot, source.value);
-            self.apply(&due, slot, value);
-        }
+        carry_out(&mut [(self, &due)], sources);
         Ok(self.finish(&due))
     }
 
@@ -73,27 +70,6 @@ impl<M: Module> EmaModel<M> {
             Phase::Copy => Due::Copy { actions },
             Phase::Average | Phase::Wait => Due::Average { actions, decay },
         })
-    }
-
-    /// Makes ready for what is due.
-    pub(crate) fn begin(&mut self, due: &Due) {
-        if due.changes_values() {
-            self.release();
-        }
-    }
-
-    /// Does to one slot what is due, with a source that is [conformed](Shadow::conformed).
-    pub(crate) fn apply(&mut self, due: &Due, slot: usize, source: BridgeTensor) {
-        let (actions, decay) = match due {
-            Due::Nothing | Due::Skip => return,
-            Due::Copy { actions } => (actions, 0.0),
-            Due::Average { actions, decay } => (actions, *decay),
-        };
-        match actions[slot] {
-            Action::Average => self.shadow.average(slot, source, 1.0 - decay),
-            Action::Copy | Action::Reestimate => self.shadow.copy(slot, source),
-            Action::Ignore => {}
-        }
     }
 
     /// Counts the step in which everything that was due has been done.
@@ -168,10 +144,114 @@ pub(crate) enum Due {
 }
 
 impl Due {
-    pub(crate) fn changes_values(&self) -> bool {
+    fn changes_values(&self) -> bool {
         match self {
             Self::Nothing | Self::Skip => false,
             Self::Copy { .. } | Self::Average { .. } => true,
+        }
+    }
+
+    /// What it does to one slot.
+    fn change(&self, slot: usize) -> Change {
+        let (actions, weight) = match self {
+            Self::Nothing | Self::Skip => return Change::Nothing,
+            Self::Copy { actions } => (actions, 1.0),
+            Self::Average { actions, decay } => (actions, 1.0 - decay),
+        };
+        match actions[slot] {
+            Action::Average if weight == 1.0 => Change::Copy,
+            Action::Average => Change::Move { weight },
+            Action::Copy | Action::Reestimate => Change::Copy,
+            Action::Ignore => Change::Nothing,
+        }
+    }
+}
+
+enum Change {
+    Nothing,
+    Copy,
+    Move { weight: f64 },
+}
+
+/// Does to each average what is due, with the values of the source that they share.
+///
+/// Value by value, so that each is moved between devices, converted and read once for all averages; and moves are done
+/// together, since a backend may need as long to be called as to move a small value.
+pub(crate) fn carry_out<M: Module>(
+    averages: &mut [(&mut EmaModel<M>, &Due)],
+    sources: Vec<Source>,
+) {
+    for (average, due) in averages.iter_mut() {
+        if due.changes_values() {
+            average.release();
+        }
+    }
+    let mut moves = Moves::default();
+    for (slot, Source { value, .. }) in sources.into_iter().enumerate() {
+        let mut copies = Copies::default();
+        let mut source = Some(value);
+        // Where the source that was added last is wanted: on a device, or where it is.
+        let mut moving: Option<Option<Device>> = None;
+        for index in 0..averages.len() {
+            let is_last = index + 1 == averages.len();
+            let (average, due) = &mut averages[index];
+            let source = if is_last {
+                source.take()
+            } else {
+                source.clone()
+            };
+            let source = source.expect("it is given away last");
+            match due.change(slot) {
+                Change::Nothing => {}
+                Change::Copy => {
+                    let (device, dtype) = average.shadow.wants(slot, &source);
+                    let copy = copies.get(source, device, dtype);
+                    average.shadow.copy(slot, copy);
+                }
+                Change::Move { weight } => {
+                    let pinned = average.shadow.pinned();
+                    if moving.as_ref() != Some(&pinned) {
+                        let source = match &pinned {
+                            Some(device) => op::on_device(source, device),
+                            None => source,
+                        };
+                        if !moves.can_take(&source) {
+                            carry_out_moves(&mut moves, averages);
+                        }
+                        moves.add_source(source);
+                        moving = Some(pinned);
+                    }
+                    let (average, _) = &mut averages[index];
+                    moves.add(&mut average.shadow, (index, slot), weight);
+                }
+            }
+        }
+    }
+    carry_out_moves(&mut moves, averages);
+}
+
+fn carry_out_moves<M: Module>(moves: &mut Moves, averages: &mut [(&mut EmaModel<M>, &Due)]) {
+    moves.carry_out(|average, slot, value, is_shared| {
+        let (average, _) = &mut averages[average];
+        average.shadow.moved(slot, value, is_shared);
+    });
+}
+
+/// A source as averages want copies of it: those that want it alike share one.
+#[derive(Default)]
+struct Copies {
+    last: Option<(Device, DType, BridgeTensor)>,
+}
+
+impl Copies {
+    fn get(&mut self, source: BridgeTensor, device: Device, dtype: DType) -> BridgeTensor {
+        match &self.last {
+            Some((known, of, copy)) if *known == device && *of == dtype => copy.clone(),
+            _ => {
+                let copy = op::conform(source, &device, dtype);
+                self.last = Some((device, dtype, copy.clone()));
+                copy
+            }
         }
     }
 }

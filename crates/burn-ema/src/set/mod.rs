@@ -6,11 +6,10 @@ mod module;
 pub use config::{EmaSetConfig, NamedConfig};
 
 use burn::module::Module;
-use burn::tensor::kind::BridgeTensor;
-use burn::tensor::{DType, Device};
+use burn::tensor::Device;
 
-use crate::update::FiniteChecks;
-use crate::{EmaConfig, EmaError, EmaModel, Phase, Update, op};
+use crate::update::{Due, FiniteChecks, carry_out};
+use crate::{EmaConfig, EmaError, EmaModel, Phase, Update};
 
 /// Several averages of one model, each with a rule of its own and a name, updated together. Made by
 /// [`EmaSetConfig::init`].
@@ -94,32 +93,14 @@ impl<M: Module> EmaSet<M> {
         let due = averages
             .map(|average| average.decide(&sources, &mut finite))
             .collect::<Result<Vec<_>, _>>()?;
-        let mut members: Vec<_> = self
-            .members
-            .iter_mut()
+        let members = self.members.iter_mut();
+        let mut members: Vec<_> = members
             .map(|member| &mut member.average)
             .zip(&due)
             .collect();
-        for (average, due) in &mut members {
-            average.begin(due);
-        }
-        // Value by value, so that each is read, moved and converted once for all averages.
-        for (slot, source) in sources.into_iter().enumerate() {
-            let mut conformed: Option<(Device, DType, BridgeTensor)> = None;
-            for (average, due) in members.iter_mut().filter(|(_, due)| due.changes_values()) {
-                let (device, dtype) = average.shadow.wants(slot, &source.value);
-                let value = match conformed.take() {
-                    Some((known, of, value)) if known == device && of == dtype => value,
-                    _ => op::conform(source.value.clone(), &device, dtype),
-                };
-                conformed = Some((device, dtype, value.clone()));
-                average.apply(due, slot, value);
-            }
-        }
-        Ok(members
-            .into_iter()
-            .map(|(average, due)| average.finish(due))
-            .collect())
+        carry_out(&mut members, sources);
+        let finish = |(average, due): (&mut EmaModel<M>, &Due)| average.finish(due);
+        Ok(members.into_iter().map(finish).collect())
     }
 
     /// Makes every average a copy of `source`, as [`EmaModel::copy_from`] does.

@@ -1,4 +1,7 @@
 //! Reading the values of a source model.
+//!
+//! Each update does it, so it goes the way that it knows: the module is compared with the way through it at the start,
+//! and paths are put together only where the two differ, to pair by them or to say what is wrong.
 
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::tensor::kind::BridgeTensor;
@@ -8,7 +11,7 @@ use super::{Describe, Slot};
 use crate::EmaError;
 use crate::op::MAX_RANK;
 use crate::policy::Class;
-use crate::traverse::{Locator, Path, follow_path};
+use crate::traverse::{Follow, Locator, Path, Route, follow_path};
 
 /// A value of the source model.
 #[derive(Debug)]
@@ -17,28 +20,56 @@ pub(crate) struct Source {
     pub(crate) class: Class,
 }
 
-/// Describes every value of `source`.
+/// Describes every value of `source`, and gives the way to them.
 pub(super) fn all<M: Module, T>(
     source: &M,
     mut describe: impl FnMut(&str, ParamId, BridgeTensor) -> T,
-) -> Result<Vec<T>, EmaError> {
+) -> Result<(Vec<T>, Route), EmaError> {
     sync_running_statistics(source);
     let mut visitor = All {
         path: Path::default(),
+        route: Route::default(),
         describe: &mut describe,
         values: Vec::new(),
         error: None,
     };
     source.visit(&mut visitor);
     match visitor.error {
-        None => Ok(visitor.values),
+        None => Ok((visitor.values, visitor.route)),
         Some(error) => Err(error),
     }
 }
 
-/// The values of `source` in the order of `slots`, if they are the same ones.
-pub(super) fn matching<M: Module>(source: &M, slots: &[Slot]) -> Result<Vec<Source>, EmaError> {
-    sync_running_statistics(source);
+/// The values of `source` in the order of `slots`, if they are the same ones. `route` led to the slots in their order.
+pub(super) fn matching<M: Module>(
+    source: &M,
+    slots: &[Slot],
+    route: &Route,
+) -> Result<Vec<Source>, EmaError> {
+    if slots.iter().any(|slot| slot.is_buffer) {
+        sync_running_statistics(source);
+    }
+    match along(source, slots, route) {
+        Some(sources) => Ok(sources),
+        None => by_path(source, slots),
+    }
+}
+
+/// The same, if `source` is what it was all along the way.
+fn along<M: Module>(source: &M, slots: &[Slot], route: &Route) -> Option<Vec<Source>> {
+    let mut visitor = Along {
+        follow: route.follow(),
+        slots,
+        sources: Vec::with_capacity(slots.len()),
+        is_other: false,
+    };
+    source.visit(&mut visitor);
+    let is_it = visitor.follow.has_arrived() && !visitor.is_other;
+    is_it.then_some(visitor.sources)
+}
+
+/// The same for a source that shows its values in another order, or the error that says what is wrong with it.
+fn by_path<M: Module>(source: &M, slots: &[Slot]) -> Result<Vec<Source>, EmaError> {
     let mut visitor = Matching {
         path: Path::default(),
         slots,
@@ -90,8 +121,6 @@ pub(crate) fn class<const D: usize>(param: &Param<Tensor<D>>, value: &BridgeTens
 /// told, for a backend may not even know the shape of a tensor whose rank is too high for it.
 macro_rules! visit_values {
     ($on_value:ident) => {
-        follow_path!();
-
         // With LoRA a visitor is shown the stored weight, without its adapter, and then the factors as
         // values of their own.
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
@@ -113,6 +142,7 @@ macro_rules! visit_values {
 
 struct All<'a, T> {
     path: Path,
+    route: Route,
     describe: Describe<'a, T>,
     values: Vec<T>,
     error: Option<EmaError>,
@@ -136,12 +166,69 @@ impl<T> All<'_, T> {
             return;
         }
         let described = (self.describe)(path, id, value);
+        self.route.value();
         self.values.push(described);
     }
 }
 
 impl<T> ModuleVisitor for All<'_, T> {
     visit_values!(on_value);
+
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.enter(name);
+        self.route.enter(name);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.exit();
+        self.route.exit();
+    }
+}
+
+struct Along<'a> {
+    follow: Follow<'a>,
+    slots: &'a [Slot],
+    sources: Vec<Source>,
+    /// Whether a value was not what it was.
+    is_other: bool,
+}
+
+impl Along<'_> {
+    fn on_value(
+        &mut self,
+        _: usize,
+        _: ParamId,
+        value: BridgeTensor,
+        class: impl Fn(&BridgeTensor) -> Class,
+    ) {
+        self.follow.value();
+        if self.is_other || self.follow.is_lost() {
+            return;
+        }
+        match self.slots.get(self.sources.len()) {
+            Some(slot) if fits(slot, &value) => {
+                let class = class(&value);
+                self.sources.push(Source { value, class });
+            }
+            _ => self.is_other = true,
+        }
+    }
+}
+
+impl ModuleVisitor for Along<'_> {
+    visit_values!(on_value);
+
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.follow.enter(name);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.follow.exit();
+    }
+}
+
+fn fits(slot: &Slot, value: &BridgeTensor) -> bool {
+    is_compatible(slot.source_dtype, value.dtype()) && *slot.shape() == value.shape()
 }
 
 struct Matching<'a> {
@@ -189,11 +276,11 @@ impl Matching<'_> {
                 found,
             });
         }
-        let (expected, found) = (slot.value().shape(), value.shape());
-        if expected != found {
+        let found = value.shape();
+        if *slot.shape() != found {
             return Err(EmaError::ShapeMismatch {
                 path: path.to_string(),
-                expected,
+                expected: slot.shape().clone(),
                 found,
             });
         }
@@ -202,6 +289,7 @@ impl Matching<'_> {
 }
 
 impl ModuleVisitor for Matching<'_> {
+    follow_path!();
     visit_values!(on_value);
 }
 

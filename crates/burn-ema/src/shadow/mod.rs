@@ -5,55 +5,31 @@
 //! writes into a model that was handed out.
 
 mod collect;
+mod moves;
 mod skeleton;
+mod slot;
 
 use burn::module::{Module, ParamId};
 use burn::tensor::kind::BridgeTensor;
 use burn::tensor::{DType, Device, GradientCheckpointingStrategy};
 
 use crate::assign::assign;
-use crate::traverse::Locator;
-use crate::{Action, EmaError, Policy, ShadowDType};
+use crate::traverse::{Locator, Route};
+use crate::{EmaError, Policy, ShadowDType};
 use crate::{autodiff, op};
 
 pub(crate) use collect::{Source, class, sync_running_statistics};
+pub(crate) use moves::Moves;
 pub(crate) use skeleton::Skeleton;
-
-/// One averaged value.
-#[derive(Clone, Debug)]
-pub(crate) struct Slot {
-    /// Module path in the source.
-    pub(crate) path: String,
-    /// The value, of the shadow's dtype. `None` only while an operation runs on it.
-    value: Option<BridgeTensor>,
-    /// Dtype of the source's value.
-    pub(crate) source_dtype: DType,
-    /// Whether it is a running statistic or another float buffer.
-    pub(crate) is_buffer: bool,
-    /// The policy's exception for this value.
-    pub(crate) exception: Option<Action>,
-}
-
-impl Slot {
-    pub(crate) fn value(&self) -> &BridgeTensor {
-        self.value.as_ref().expect("no operation is running")
-    }
-
-    fn change(&mut self, operation: impl FnOnce(BridgeTensor) -> BridgeTensor) {
-        let value = self.value.take().expect("no operation is running");
-        self.value = Some(operation(value));
-    }
-
-    fn device(&self) -> Device {
-        op::device(self.value())
-    }
-}
+pub(crate) use slot::Slot;
 
 /// The averaged values of a model.
 #[derive(Clone, Debug)]
 pub(crate) struct Shadow<M> {
     skeleton: Skeleton<M>,
     slots: Vec<Slot>,
+    /// The way through a source that meets the slots in their order.
+    route: Route,
     dtype: ShadowDType,
     /// How autodiff tracked the source.
     strategy: Option<GradientCheckpointingStrategy>,
@@ -69,23 +45,18 @@ impl<M: Module> Shadow<M> {
         policy: &Policy,
         pinned: Option<Device>,
     ) -> Result<Self, EmaError> {
-        let mut slots = collect::all(source, |path, id, value| Slot {
-            path: path.to_string(),
-            source_dtype: value.dtype(),
-            is_buffer: false,
-            exception: policy.exception(&id, path),
-            value: Some(value),
+        let (mut slots, route) = collect::all(source, |path, id, value| {
+            let source_dtype = value.dtype();
+            let device = pinned.clone().unwrap_or_else(|| op::device(&value));
+            let value = op::conform(value, &device, dtype.of(source_dtype));
+            Slot::new(path, policy.exception(&id, path), value, source_dtype)
         })?;
-        for slot in &mut slots {
-            let device = pinned.clone().unwrap_or_else(|| slot.device());
-            let dtype = dtype.of(slot.source_dtype);
-            slot.change(|value| op::conform(value, &device, dtype));
-        }
         let skeleton = Skeleton::new(source);
         skeleton.mark_buffers(&mut slots);
         Ok(Self {
             skeleton,
             slots,
+            route,
             dtype,
             strategy: autodiff::strategy(source),
             pinned,
@@ -98,7 +69,7 @@ impl<M: Module> Shadow<M> {
 
     /// The values of `source`, one for each slot, in the order of the slots.
     pub(crate) fn collect(&self, source: &M) -> Result<Vec<Source>, EmaError> {
-        collect::matching(source, &self.slots)
+        collect::matching(source, &self.slots, &self.route)
     }
 
     /// `source` as a slot wants it: on its device, and of its dtype if it is a float.
@@ -107,11 +78,11 @@ impl<M: Module> Shadow<M> {
         op::conform(source, &device, dtype)
     }
 
-    /// The device and the dtype that a slot wants `source` to be.
+    /// The device and the dtype that a slot wants a copy of `source` to be.
     pub(crate) fn wants(&self, slot: usize, source: &BridgeTensor) -> (Device, DType) {
         let device = self.pinned.clone();
         let device = device.unwrap_or_else(|| op::device(source));
-        (device, self.slots[slot].value().dtype())
+        (device, self.slots[slot].dtype())
     }
 
     /// Brings the slots into the order of those of `other`, if they are of the same structure.
@@ -123,12 +94,12 @@ impl<M: Module> Shadow<M> {
             let Some(index) = locator.locate(&self.slots, &path, |slot| &slot.path) else {
                 return Err(EmaError::Missing { path });
             };
-            let (expected, found) = (self.slots[index].value().shape(), slot.value().shape());
+            let (expected, found) = (self.slots[index].shape(), slot.shape());
             if expected != found {
                 return Err(EmaError::ShapeMismatch {
                     path,
-                    expected,
-                    found,
+                    expected: expected.clone(),
+                    found: found.clone(),
                 });
             }
             let (expected, found) = (self.slots[index].source_dtype, slot.source_dtype);
@@ -146,32 +117,32 @@ impl<M: Module> Shadow<M> {
                 path: self.slots[missed].path.clone(),
             });
         }
-        self.slots = order
-            .iter()
-            .map(|index| self.slots[*index].clone())
-            .collect();
+        if !order.is_sorted() {
+            let mut slots: Vec<_> = self.slots.drain(..).map(Some).collect();
+            let slots = order.into_iter().map(|index| slots[index].take());
+            self.slots = slots
+                .map(|slot| slot.expect("each is found once"))
+                .collect();
+        }
+        self.route = other.route.clone();
         Ok(())
-    }
-
-    /// Moves the value of a slot towards `source`, which is [conformed](Self::conformed).
-    pub(crate) fn average(&mut self, slot: usize, source: BridgeTensor, weight: f64) {
-        let device = op::device(&source);
-        self.slots[slot].change(|value| {
-            let dtype = value.dtype();
-            op::lerp(op::conform(value, &device, dtype), source, weight)
-        });
     }
 
     /// Gives a slot the value of `source`, which is [conformed](Self::conformed).
     pub(crate) fn copy(&mut self, slot: usize, source: BridgeTensor) {
-        self.slots[slot].change(|_| source);
+        self.slots[slot].put(source);
+    }
+
+    /// Gives a slot back the value that [`Moves`] took from it.
+    pub(crate) fn moved(&mut self, slot: usize, value: BridgeTensor, is_shared: bool) {
+        self.slots[slot].moved(value, is_shared);
     }
 
     /// Gives `model` every value. It stays on its device, of its dtypes, trained or not.
     pub(crate) fn write_to(&self, model: &mut M) -> Result<(), EmaError> {
         // Checks the structure, and brings running statistics up to date.
         self.collect(model)?;
-        let value = |slot: usize, _| Some(self.slots[slot].value().clone());
+        let value = |slot: usize, _| Some(self.slots[slot].share());
         assign(model, &self.slots, value);
         Ok(())
     }
@@ -179,8 +150,8 @@ impl<M: Module> Shadow<M> {
     /// Gives the float slot at `path` these values.
     pub(crate) fn write(&mut self, path: &str, values: &[f64]) {
         let slot = self.slots.iter_mut().find(|slot| slot.path == path);
-        slot.expect("the values are those of the model")
-            .change(|old| op::filled(&old, values));
+        let slot = slot.expect("the values are those of the model");
+        slot.put(op::filled(slot.value(), values));
     }
 
     /// How autodiff tracked the model that the values were made from.
@@ -191,7 +162,7 @@ impl<M: Module> Shadow<M> {
     /// The averaged model as it runs: validation state, values of the source's dtypes.
     pub(crate) fn model(&self) -> M {
         let values = |slot: &Slot| {
-            let value = slot.value().clone();
+            let value = slot.share();
             let device = op::device(&value);
             op::conform(value, &device, slot.source_dtype)
         };
@@ -200,49 +171,31 @@ impl<M: Module> Shadow<M> {
 
     /// The averaged model as it is kept: validation state, values of the shadow's dtypes.
     pub(crate) fn full_precision_model(&self) -> M {
-        self.skeleton
-            .filled(&self.slots, |slot| slot.value().clone())
+        self.skeleton.filled(&self.slots, Slot::share)
     }
 
     /// Takes over `model`, a changed [`full_precision_model`](Self::full_precision_model).
     pub(crate) fn replace(&mut self, model: M, policy: &Policy) -> Result<(), EmaError> {
-        let old = std::mem::take(&mut self.slots);
         let source_dtype = |path: &str| {
-            let slot = old.iter().find(|slot| slot.path == path);
+            let slot = self.slots.iter().find(|slot| slot.path == path);
             slot.map(|slot| slot.source_dtype)
         };
-        let slots = collect::all(&model, |path, id, value| Slot {
-            path: path.to_string(),
-            is_buffer: false,
-            source_dtype: source_dtype(path).unwrap_or(value.dtype()),
-            exception: policy.exception(&id, path),
-            value: Some(value),
-        });
-        match slots {
-            Ok(mut slots) => {
-                for slot in &mut slots {
-                    let (device, dtype) = (slot.device(), slot.value().dtype());
-                    slot.change(|value| op::conform(value, &device, self.dtype.of(dtype)));
-                }
-                self.skeleton = Skeleton::new(&model);
-                self.skeleton.mark_buffers(&mut slots);
-                self.slots = slots;
-                Ok(())
-            }
-            Err(error) => {
-                self.slots = old;
-                Err(error)
-            }
-        }
+        let (mut slots, route) = collect::all(&model, |path, id, value| {
+            let source_dtype = source_dtype(path).unwrap_or(value.dtype());
+            let (device, dtype) = (op::device(&value), self.dtype.of(value.dtype()));
+            let value = op::conform(value, &device, dtype);
+            Slot::new(path, policy.exception(&id, path), value, source_dtype)
+        })?;
+        self.skeleton = Skeleton::new(&model);
+        self.skeleton.mark_buffers(&mut slots);
+        (self.slots, self.route) = (slots, route);
+        Ok(())
     }
 
     pub(crate) fn move_to(&mut self, device: &Device) {
         let device = device.clone().without_autodiff();
         for slot in &mut self.slots {
-            slot.change(|value| {
-                let dtype = value.dtype();
-                op::conform(value, &device, dtype)
-            });
+            slot.put(op::on_device(slot.value().clone(), &device));
         }
         if self.pinned.is_some() {
             self.pinned = Some(device);
@@ -260,7 +213,7 @@ impl<M: Module> Shadow<M> {
     }
 
     pub(crate) fn devices(&self) -> impl Iterator<Item = Device> {
-        self.slots.iter().map(Slot::device)
+        self.slots.iter().map(|slot| op::device(slot.value()))
     }
 }
 
