@@ -1,0 +1,318 @@
+//! The fused operation beside the same in Burn's tensor operations, and beside f64: over shapes, strides, dtypes and weights.
+
+use burn::tensor::kind::BridgeTensor;
+use burn::tensor::{DType, FloatDType, Tensor, TensorData};
+use burn_ema_kernels::{Average, all_finite, lerp, portable};
+use burn_ema_tests::backend::{device, has_dtype};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+/// How the values of a tensor lie in memory.
+#[derive(Clone, Copy, Debug)]
+enum Lie {
+    Straight,
+    Transposed,
+    /// Part of a larger tensor, with gaps between the rows.
+    Cut,
+    /// One row that stands for all.
+    Repeated,
+}
+
+/// A matrix of random values.
+#[derive(Clone, Debug)]
+struct Matrix {
+    lie: Lie,
+    values: Vec<f64>,
+}
+
+const DTYPES: [(DType, DType); 6] = [
+    (DType::F32, DType::F32),
+    (DType::F64, DType::F64),
+    (DType::F32, DType::F16),
+    (DType::F32, DType::BF16),
+    (DType::F16, DType::F16),
+    (DType::BF16, DType::BF16),
+];
+
+fn matrix(rows: usize, columns: usize) -> impl Strategy<Value = Matrix> {
+    let lie = prop_oneof![
+        Just(Lie::Straight),
+        Just(Lie::Transposed),
+        Just(Lie::Cut),
+        Just(Lie::Repeated)
+    ];
+    let value = prop_oneof![-2.0..2.0, -1e-3..1e-3, -1e4..1e4];
+    (lie, vec(value, rows * columns)).prop_map(|(lie, values)| Matrix { lie, values })
+}
+
+/// A source, and averages that move towards it by their weights.
+type Followed = (Matrix, Vec<(Matrix, f64)>);
+
+fn case() -> impl Strategy<Value = ([usize; 2], Vec<Followed>)> {
+    let sizes = prop_oneof![Just(0_usize), Just(1), Just(2), Just(7), Just(33)];
+    (sizes.clone(), sizes).prop_flat_map(|(rows, columns)| {
+        let weight = prop_oneof![Just(0.0), Just(1.0), 0.0..1.0, 1e-5..1e-2];
+        let averages = vec((matrix(rows, columns), weight), 1..4);
+        let sources = vec((matrix(rows, columns), averages), 1..4);
+        (Just([rows, columns]), sources)
+    })
+}
+
+fn tensor(matrix: &Matrix, [rows, columns]: [usize; 2], dtype: DType) -> Tensor<2> {
+    let of = |values: Vec<f64>, shape: [usize; 2]| {
+        Tensor::<2>::from_data(TensorData::new(values, shape), (&device(), dtype))
+    };
+    let values = &matrix.values;
+    // Burn's CubeCL backends do not slice nothing.
+    if rows * columns == 0 {
+        return of(vec![], [rows, columns]);
+    }
+    match matrix.lie {
+        Lie::Straight => of(values.clone(), [rows, columns]),
+        Lie::Transposed => of(values.clone(), [columns, rows]).transpose(),
+        Lie::Cut => {
+            let mut padded = Vec::new();
+            for row in values.chunks(columns) {
+                padded.extend([f64::NAN, f64::NAN]);
+                padded.extend(row);
+            }
+            of(padded, [rows, columns + 2]).slice([0..rows, 2..columns + 2])
+        }
+        Lie::Repeated => of(values[..columns].to_vec(), [1, columns]).expand([rows, columns]),
+    }
+}
+
+fn numbers(tensor: Tensor<2>) -> Vec<f64> {
+    tensor
+        .cast(FloatDType::F32)
+        .into_data()
+        .iter::<f64>()
+        .collect()
+}
+
+fn numbers_of(value: BridgeTensor) -> Vec<f64> {
+    let tensor = Tensor::<2>::from_bridge(value);
+    match tensor.dtype() {
+        DType::F64 => tensor.into_data().iter::<f64>().collect(),
+        _ => numbers(tensor),
+    }
+}
+
+/// The distance of two neighbours of `size` in a dtype. That of the largest number on the way counts: where `average` and
+/// `source` nearly cancel out, no order of operations keeps more.
+fn ulp(size: f64, dtype: DType) -> f64 {
+    let (digits, smallest) = match dtype {
+        DType::F64 => (52, -1022),
+        DType::F32 => (23, -126),
+        DType::F16 => (10, -14),
+        DType::BF16 => (7, -126),
+        other => unreachable!("{other:?}"),
+    };
+    let exponent = (size.abs().log2().floor() as i32).max(smallest);
+    2.0_f64.powi(exponent - digits)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn fused_is_portable_to_an_ulp_and_f64_to_two((shape, sources) in case(), dtypes in 0..DTYPES.len()) {
+        let (of_average, of_source) = DTYPES[dtypes];
+        if ![of_average, of_source].iter().all(|dtype| device().supports_dtype(*dtype)) {
+            return Ok(());
+        }
+        let mut given = Vec::new();
+        let mut averages = Vec::new();
+        let mut expected = Vec::new();
+        for (source, followers) in &sources {
+            let source = tensor(source, shape, of_source);
+            let position = given.len();
+            given.push(source.clone().into_bridge());
+            for (average, weight) in followers {
+                let average = tensor(average, shape, of_average);
+                let before = numbers_of(average.clone().into_bridge());
+                // What another holds stays what it is.
+                let held = (position % 2 == 0).then(|| (average.clone(), before.clone()));
+                let apart = tensor_like(&average);
+                let portable = match *weight {
+                    0.0 => apart.into_bridge(),
+                    1.0 => portable::cast(source.clone().into_bridge(), of_average),
+                    _ if before.is_empty() => apart.into_bridge(),
+                    weight => portable::lerp(apart.into_bridge(), source.clone().into_bridge(), weight),
+                };
+                let from = numbers_of(source.clone().cast(match of_average {
+                    DType::F64 => FloatDType::F64,
+                    _ => FloatDType::F32,
+                }).into_bridge());
+                expected.push((before, from, *weight, numbers_of(portable), held));
+                averages.push(Average { value: average.into_bridge(), source: position, weight: *weight });
+            }
+        }
+        let updated = lerp(given, averages);
+        prop_assert_eq!(updated.len(), expected.len());
+        for (value, (before, from, weight, portable, held)) in updated.into_iter().zip(expected) {
+            prop_assert_eq!(value.dtype(), of_average);
+            prop_assert_eq!(value.shape().to_vec(), shape.to_vec());
+            let found = numbers_of(value);
+            for index in 0..found.len() {
+                let (old, from) = (before[index], from[index]);
+                let largest = old.abs().max(from.abs()).max((from - old).abs());
+                let ulp = ulp(largest, of_average);
+                let off = (found[index] - portable[index]).abs();
+                prop_assert!(off <= ulp, "{} is not {}", found[index], portable[index]);
+                let weight = match of_average {
+                    DType::F64 => weight,
+                    _ => f64::from(weight as f32),
+                };
+                let exact = old + (from - old) * weight;
+                prop_assert!((found[index] - exact).abs() <= 2.0 * ulp, "{} is not {exact}", found[index]);
+            }
+            if let Some((tensor, before)) = held {
+                prop_assert_eq!(numbers_of(tensor.into_bridge()), before);
+            }
+        }
+    }
+}
+
+/// The same values in other memory.
+fn tensor_like(tensor: &Tensor<2>) -> Tensor<2> {
+    Tensor::from_data(tensor.to_data(), (&device(), tensor.dtype()))
+}
+
+fn line(values: Vec<f32>) -> Tensor<1> {
+    Tensor::from_data(TensorData::from(values.as_slice()), &device())
+}
+
+/// 300 007 numbers: more than a piece of work, and no multiple of a vector.
+#[test]
+fn long_tensors_are_updated_to_the_last_number() {
+    let length = 300_007;
+    let source: Vec<f32> = (0..length).map(|i| (i % 1013) as f32 / 7.0).collect();
+    let average: Vec<f32> = (0..length).map(|i| (i % 509) as f32 / -3.0).collect();
+    let weights = [0.25, 0.001];
+    let averages = weights.map(|weight| Average {
+        value: line(average.clone()).into_bridge(),
+        source: 0,
+        weight,
+    });
+    let updated = lerp(vec![line(source.clone()).into_bridge()], averages.into());
+    for (value, weight) in updated.into_iter().zip(weights) {
+        let found = Tensor::<1>::from_bridge(value).into_data();
+        for ((found, old), from) in found.iter::<f64>().zip(&average).zip(&source) {
+            let (old, from) = (f64::from(*old), f64::from(*from));
+            let exact = old + (from - old) * weight;
+            let ulp = ulp(old.abs().max(from), DType::F32);
+            assert!((found - exact).abs() <= 2.0 * ulp, "{found} is not {exact}");
+        }
+    }
+}
+
+#[test]
+fn long_half_precision_is_read_as_it_is() {
+    for dtype in [FloatDType::F16, FloatDType::BF16] {
+        if !has_dtype(dtype.into(), "long_half_precision_is_read_as_it_is") {
+            continue;
+        }
+        // Numbers that half precision has.
+        let source: Vec<f32> = (0..300_007).map(|i| (i % 127) as f32 / 8.0).collect();
+        let average = Average {
+            value: line(vec![1.0; source.len()]).into_bridge(),
+            source: 0,
+            weight: 0.5,
+        };
+        let given = line(source.clone()).cast(dtype).into_bridge();
+        let updated = lerp(vec![given], vec![average]).remove(0);
+        assert_eq!(updated.dtype(), DType::F32);
+        let found = Tensor::<1>::from_bridge(updated).into_data();
+        let exact = source.iter().map(|from| f64::from((from + 1.0) / 2.0));
+        assert!(found.iter::<f64>().eq(exact), "{dtype:?}");
+    }
+}
+
+#[test]
+fn many_small_tensors_are_each_updated_by_their_own_source() {
+    let lengths = (0..300).map(|i| 1 + i * 7 % 300);
+    let (mut sources, mut averages, mut expected) = (Vec::new(), Vec::new(), Vec::new());
+    for (position, length) in lengths.enumerate() {
+        let number = position as f32;
+        sources.push(line(vec![number; length]).into_bridge());
+        averages.push(Average {
+            value: line(vec![-number; length]).into_bridge(),
+            source: position,
+            weight: 0.25,
+        });
+        expected.push(vec![f64::from(-number / 2.0); length]);
+    }
+    for (value, expected) in lerp(sources, averages).into_iter().zip(expected) {
+        let found = Tensor::<1>::from_bridge(value).into_data();
+        assert_eq!(found.iter::<f64>().collect::<Vec<_>>(), expected);
+    }
+}
+
+/// At weight 1 the formula would give 0 and NaN.
+#[test]
+fn weight_of_one_copies_and_of_nothing_keeps() {
+    let source = line(vec![1.2345, 2.0]);
+    let average = |weight| Average {
+        value: line(vec![1e8, f32::NAN]).into_bridge(),
+        source: 0,
+        weight,
+    };
+    let updated = lerp(vec![source.into_bridge()], vec![average(1.0), average(0.0)]);
+    let numbers = |value: &BridgeTensor| {
+        let data = Tensor::<1>::from_bridge(value.clone()).into_data();
+        data.try_to_vec::<f32>().unwrap()
+    };
+    assert_eq!(numbers(&updated[0]), [1.2345, 2.0]);
+    assert_eq!(numbers(&updated[1])[0], 1e8);
+    assert!(numbers(&updated[1])[1].is_nan());
+}
+
+#[test]
+fn scalars_and_nothing_are_tensors_too() {
+    let scalar = |number: f32| line(vec![number]).into_bridge();
+    let nothing = || Tensor::<2>::zeros([0, 3], &device()).into_bridge();
+    let average = |value, source| Average {
+        value,
+        source,
+        weight: 0.5,
+    };
+    let sources = vec![scalar(3.0), nothing()];
+    let updated = lerp(
+        sources,
+        vec![average(scalar(1.0), 0), average(nothing(), 1)],
+    );
+    let found = Tensor::<1>::from_bridge(updated[0].clone()).into_data();
+    assert_eq!(found.iter::<f64>().collect::<Vec<_>>(), [2.0]);
+    assert_eq!(updated[1].shape().to_vec(), [0, 3]);
+    assert!(lerp(vec![], vec![]).is_empty());
+}
+
+#[test]
+fn average_that_is_its_source_stays_what_it_is() {
+    let values = vec![0.1, -7.7, 1e30, 1e-40];
+    let tensor = line(values.clone()).into_bridge();
+    let average = Average {
+        value: tensor.clone(),
+        source: 0,
+        weight: 0.3,
+    };
+    let updated = lerp(vec![tensor], vec![average]).remove(0);
+    let found = Tensor::<1>::from_bridge(updated).into_data();
+    assert_eq!(found.try_to_vec::<f32>().unwrap()[..3], values[..3]);
+}
+
+#[test]
+fn one_number_that_is_not_finite_is_seen_wherever_it_is() {
+    for length in [1, 1023, 100_003] {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for position in [0, length / 2, length - 1] {
+                let mut values = vec![f32::MAX; length];
+                let seen = |values: &[f32]| all_finite(&line(values.to_vec()).into_bridge());
+                assert_ne!(seen(&values), Some(false));
+                values[position] = bad;
+                assert_ne!(seen(&values), Some(true), "{bad} at {position} of {length}");
+            }
+        }
+    }
+}
