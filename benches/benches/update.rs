@@ -1,84 +1,85 @@
-//! `cargo bench -p burn-ema-benches`: the time of an update beside that of the expression
-//! `ema * decay + source * (1 - decay)` over the same tensors, and of a set of two averages beside that of two
-//! averages one by one, in turn within one run.
+//! `cargo bench -p burn-ema-benches --bench update`: the time of an update beside the limit that memory sets and beside
+//! the expression `average * decay + source * (1 - decay)`, in turn within one run.
 //!
-//! `BURN_DEVICE` chooses the backend among those compiled in.
+//! On an NVIDIA GPU: `cargo bench -p burn-ema-benches --bench update --no-default-features --features cuda -- --cases
+//! vit-b,vit-b-bf16,small,billion`.
 
-use std::time::{Duration, Instant};
+use std::error::Error;
+use std::path::PathBuf;
 
-use burn::module::Param;
-use burn::tensor::{Device, Distribution, Tensor};
-use burn_ema::{Decay, EmaConfig, EmaSetConfig};
+use burn::tensor::Device;
+use burn_ema_benches::arguments;
+use burn_ema_benches::case::{Case, USUAL};
+use burn_ema_benches::contenders;
+use burn_ema_benches::table::{self, Row};
+use burn_ema_benches::timing::in_turn;
+use clap::Parser;
 
-const RUNS: usize = 20;
+/// Times updates of averages, and prints a Markdown table.
+#[derive(Debug, Parser)]
+#[command(name = "update")]
+struct Flags {
+    /// The workloads
+    #[arg(long, value_name = "CASE,...", value_delimiter = ',', default_value = USUAL)]
+    cases: Vec<Case>,
 
-fn main() {
-    let device = Device::default();
-    println!("device {device:?}, median of {RUNS} runs");
-    for (name, tensors, length) in [
-        ("large: 16 of 1 M values", 16, 1 << 20),
-        ("small: 2 000 of 256 values", 2_000, 256),
-    ] {
-        compare(name, tensors, length, &device);
+    /// Runs of each contender, of which the median is shown
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    runs: u32,
+
+    /// Write the results to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+
+    /// Show these results in the same table: of peers.py, or of --json; the median where there are several
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    peers: Vec<PathBuf>,
+
+    /// Run nothing, only show what --peers has
+    #[arg(long, requires = "peers", conflicts_with = "json")]
+    no_run: bool,
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let flags = Flags::parse_from(arguments());
+    let mut rows = Vec::new();
+    if !flags.no_run {
+        let device = Device::default();
+        let threads = rayon::current_num_threads();
+        println!(
+            "{device:?}, {threads} threads, median of {} runs",
+            flags.runs
+        );
+        for case in flags.cases {
+            rows.extend(measure(case, flags.runs as usize, &device));
+        }
     }
-}
-
-fn compare(name: &str, tensors: usize, length: usize, device: &Device) {
-    let random = || Tensor::<1>::random([length], Distribution::Default, device);
-    let source: Vec<Param<Tensor<1>>> =
-        (0..tensors).map(|_| Param::from_tensor(random())).collect();
-    let mut ema = EmaConfig::new()
-        .with_decay(Decay::constant(0.999))
-        .init(&source);
-    let mut naive: Vec<Tensor<1>> = source.iter().map(Param::val).collect();
-
-    let slow = EmaConfig::new().with_decay(Decay::constant(0.9999));
-    let mut set = EmaSetConfig::new()
-        .with("fast", EmaConfig::new())
-        .with("slow", slow.clone())
-        .init(&source);
-    let mut two = [EmaConfig::new().init(&source), slow.init(&source)];
-
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    let (mut together, mut apart) = (Vec::new(), Vec::new());
-    for _ in 0..RUNS {
-        together.push(timed(device, || {
-            set.update(&source).expect("the source does not change");
-        }));
-        apart.push(timed(device, || {
-            for ema in &mut two {
-                ema.update(&source).expect("the source does not change");
-            }
-        }));
-        ours.push(timed(device, || {
-            ema.update(&source).expect("the source does not change");
-        }));
-        theirs.push(timed(device, || {
-            for (ema, source) in naive.iter_mut().zip(&source) {
-                *ema = ema.clone() * 0.999 + source.val() * 0.001;
-            }
-        }));
+    if let Some(path) = &flags.json {
+        table::save(&rows, path)?;
     }
-    let (ours, theirs) = (median(ours), median(theirs));
-    println!(
-        "{name}: update {ours:.2?}, naive expression {theirs:.2?}, naive / update {:.2}",
-        theirs.as_secs_f64() / ours.as_secs_f64()
-    );
-    let (together, apart) = (median(together), median(apart));
-    println!(
-        "{name}: set of two {together:.2?}, two by themselves {apart:.2?}, apart / together {:.2}",
-        apart.as_secs_f64() / together.as_secs_f64()
-    );
+    for path in &flags.peers {
+        rows.extend(table::load(path)?);
+    }
+    println!("{}", table::markdown(&rows));
+    Ok(())
 }
 
-fn timed(device: &Device, run: impl FnOnce()) -> Duration {
-    let start = Instant::now();
-    run();
-    device.sync().expect("the device works");
-    start.elapsed()
-}
-
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort();
-    times[times.len() / 2]
+fn measure(case: Case, runs: usize, device: &Device) -> Vec<Row> {
+    let Some(source) = case.weights(device) else {
+        return Vec::new();
+    };
+    let mut contenders = contenders::updates(case, &source);
+    contenders.insert(1, contenders::limit(case, device));
+    let times = in_turn(&mut contenders, runs, device);
+    let tensors = case.shapes().num_tensors();
+    let results = contenders.iter().zip(times);
+    results
+        .map(|(contender, seconds)| Row {
+            case: case.name(),
+            who: contender.who.to_string(),
+            tensors,
+            bytes: contender.bytes,
+            seconds,
+        })
+        .collect()
 }

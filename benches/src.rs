@@ -1,1 +1,0 @@
-//! The benches of this workspace are in `benches/`.

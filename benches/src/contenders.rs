@@ -1,0 +1,86 @@
+//! What is timed on each workload.
+
+use burn::tensor::{Device, FloatDType};
+use burn_ema::{Decay, EmaConfig, EmaSetConfig, NonFinite};
+
+use crate::case::Case;
+use crate::limit::{DeviceCopy, FlatLoop, is_cpu};
+use crate::naive::Naive;
+use crate::timing::Contender;
+use crate::weights::Weights;
+
+/// An update of one average.
+pub const OURS: &str = "burn-ema";
+
+/// The same by hand.
+pub const NAIVE: &str = "expression by hand";
+
+/// The limits, of which a device has one.
+pub const LIMITS: [&str; 2] = ["flat loop", "device copy"];
+
+/// The updates of averages of `source`, which holds the weights of `case`.
+///
+/// An average is read and written in f32. So one of f32 weights moves 4 + 4 + 4 bytes for each value.
+pub fn updates(case: Case, source: &Weights) -> Vec<Contender<'_>> {
+    let (read, average) = traffic(case);
+    let config = EmaConfig::new();
+    let slow = EmaConfig::new().with_decay(Decay::constant(0.9999));
+    let mut ema = config.init(source);
+    let mut naive = Naive::new(source);
+    let mut contenders = vec![
+        Contender::new(OURS, read + average, move || {
+            ema.update(source).expect("the source does not change");
+        }),
+        Contender::new(NAIVE, read + average, move || naive.update(source)),
+    ];
+    if !case.is_of_usual_size() {
+        return contenders;
+    }
+    let mut guarded = EmaConfig::new()
+        .with_non_finite(NonFinite::Skip)
+        .init(source);
+    let mut set = EmaSetConfig::new()
+        .with("fast", config.clone())
+        .with("slow", slow.clone())
+        .init(source);
+    let mut two = [config.init(source), slow.init(source)];
+    contenders.extend([
+        // The guard has to look at everything before the first value changes.
+        Contender::new("burn-ema, skips NaN", 2 * read + average, move || {
+            guarded.update(source).expect("the source does not change");
+        }),
+        Contender::new("set of two", read + 2 * average, move || {
+            set.update(source).expect("the source does not change");
+        }),
+        Contender::new("two by themselves", 2 * (read + average), move || {
+            for ema in &mut two {
+                ema.update(source).expect("the source does not change");
+            }
+        }),
+    ]);
+    contenders
+}
+
+/// What memory allows for `case` on `device`.
+pub fn limit(case: Case, device: &Device) -> Contender<'static> {
+    let values = case.shapes().num_values();
+    let [flat_loop, device_copy] = LIMITS;
+    if is_cpu(device) {
+        let (read, average) = traffic(case);
+        let mut limit = FlatLoop::new(values, case.dtype());
+        Contender::new(flat_loop, read + average, move || limit.run())
+    } else {
+        let mut limit = DeviceCopy::new(values, device);
+        Contender::new(device_copy, 8 * values, move || limit.run())
+    }
+}
+
+/// Bytes read of the source, and bytes read and written of an average.
+fn traffic(case: Case) -> (usize, usize) {
+    let values = case.shapes().num_values();
+    let of_source = match case.dtype() {
+        FloatDType::BF16 => 2,
+        _ => 4,
+    };
+    (of_source * values, 8 * values)
+}
