@@ -7,7 +7,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-STAGES=(fmt scripts test doctest clippy docs core example gan profiles ndarray tch wgpu)
+STAGES=(fmt scripts test doctest clippy docs core bench example gan profiles ndarray tch wgpu fusion features)
 
 if [ -n "${CI:-}" ]; then
     export CARGO_INCREMENTAL=0 # fresh builds gain nothing from it
@@ -22,7 +22,7 @@ check_fmt() { cargo fmt --all --check; }
 
 check_scripts() {
     local script status=0
-    for script in scripts/*.sh .ci/run; do
+    for script in scripts/*.sh benches/*.sh .ci/run; do
         bash -n "$script"
     done
     # Paths of the machine something was written on mean nothing elsewhere.
@@ -40,10 +40,18 @@ check_clippy() { cargo clippy --workspace --all-targets -- -D warnings; }
 
 check_docs() { RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps; }
 
-# The libraries work with no backend feature.
+# The libraries work with no backend feature, and on a backend that only the user's `burn` enables.
 check_core() {
     cargo check -p burn-ema --no-default-features
     cargo check -p burn-ema-train --no-default-features
+    cargo test -p burn-ema-kernels --no-default-features --features burn/ndarray --test any_backend
+}
+
+# The benches run. Their figures here mean nothing: the profile is that of the tests.
+check_bench() {
+    cargo bench --workspace --profile dev --bench update -- --cases small,resnet-50 --runs 3
+    cargo bench --workspace --profile dev --bench memory -- --cases small
+    cargo bench --workspace --profile dev --bench learner -- --runs 1
 }
 
 # The README's run, shortened: the result line has to hold, and its files have to exist.
@@ -88,26 +96,49 @@ check_profiles() {
     [ -s "$dir/weight-profiles.png" ] || { echo "no picture" >&2; return 1; }
 }
 
-# The behaviour tests on one backend. Others that are compiled in serve as the other device of some.
-# What a test prints is shown, for it says so where the backend lacks what the test is about.
+# The behaviour tests on a device, with these features and options of cargo. Other backends that are compiled in serve
+# as the other device of some. What a test prints is shown, for it says so where the backend lacks what the test is about.
 backend_tests() {
-    BURN_DEVICE=$1 cargo test -p burn-ema-tests --no-default-features --features "$*" --no-fail-fast \
-        -- --show-output
+    local device=$1 features=$2
+    shift 2
+    BURN_DEVICE=$device cargo test -p burn-ema-tests --no-default-features --features "$features" \
+        --no-fail-fast "$@" -- --show-output
 }
 
 # A backend that can not be set up fails its stage: a skip would pass unseen.
-with_setup() {
+setup() {
     local exports
     exports=$(scripts/setup-backends.sh "$1")
     eval "$exports"
-    backend_tests "$1" flex
 }
 
-check_ndarray() { backend_tests ndarray; }
+check_ndarray() { backend_tests ndarray ndarray; }
 
-check_tch() { with_setup tch; }
+check_tch() {
+    setup tch
+    backend_tests tch "tch flex"
+}
 
-check_wgpu() { with_setup wgpu; }
+# One build, two shader languages: WGSL, and SPIR-V for `vulkan`.
+check_wgpu() {
+    setup wgpu
+    backend_tests wgpu "wgpu vulkan flex"
+    backend_tests vulkan "wgpu vulkan flex" --test kernels --test update --test set --test devices
+}
+
+# Operations wait in a stream, and tensors there are handles of handles.
+check_fusion() {
+    setup wgpu
+    backend_tests wgpu "wgpu fusion flex" --test kernels --test update --test set --test devices
+}
+
+# Backends that this machine cannot run are checked as far as their build scripts allow without their toolkits.
+check_features() {
+    local feature
+    for feature in webgpu metal rocm; do
+        cargo check -p burn-ema --no-default-features --features "$feature"
+    done
+}
 
 report=()
 table() {
