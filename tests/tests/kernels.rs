@@ -1,9 +1,9 @@
 //! The fused operation beside the same in Burn's tensor operations, and beside f64: over shapes, strides, dtypes and weights.
 
 use burn::tensor::kind::BridgeTensor;
-use burn::tensor::{DType, FloatDType, Tensor, TensorData};
+use burn::tensor::{DType, Device, FloatDType, Tensor, TensorData};
 use burn_ema_kernels::{Average, all_finite, lerp, portable};
-use burn_ema_tests::backend::{device, has_dtype};
+use burn_ema_tests::backend::{device, elsewhere, has_dtype};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -247,6 +247,39 @@ fn many_small_tensors_are_each_updated_by_their_own_source() {
         let found = Tensor::<1>::from_bridge(value).into_data();
         assert_eq!(found.iter::<f64>().collect::<Vec<_>>(), expected);
     }
+}
+
+#[test]
+fn sources_on_several_devices_are_told_apart() {
+    let other = elsewhere();
+    let on = |device: &Device, number: f32| Tensor::<1>::full([3], number, device).into_bridge();
+    let average = |device: &Device, number, source| Average {
+        value: on(device, number),
+        source,
+        weight: 0.5,
+    };
+    let here = device();
+    let sources = vec![
+        on(&here, 1.0),
+        on(&other, 2.0),
+        on(&here, 3.0),
+        on(&other, 4.0),
+    ];
+    let averages = vec![
+        average(&here, 0.0, 0),
+        average(&here, 1.0, 0),
+        average(&other, 0.0, 1),
+        average(&here, 1.0, 2),
+        average(&other, 2.0, 3),
+    ];
+    let moved = lerp(sources, averages).into_iter();
+    let moved: Vec<f64> = moved
+        .map(|value| {
+            let data = Tensor::<1>::from_bridge(value).into_data();
+            data.iter::<f64>().sum::<f64>() / 3.0
+        })
+        .collect();
+    assert_eq!(moved, [0.5, 1.0, 1.0, 2.0, 3.0]);
 }
 
 /// At weight 1 the formula would give 0 and NaN.

@@ -18,6 +18,7 @@ mod backends;
 mod batch;
 #[cfg(any(feature = "flex", feature = "ndarray"))]
 mod cpu;
+mod devices;
 mod finite;
 mod ops;
 pub mod portable;
@@ -51,7 +52,8 @@ pub struct Average {
 /// memory of its own, and whoever holds the old one keeps what it was. Sources may be of any dtype and of any strides;
 /// no conversion is needed from f32 or f64 to the same, nor from half precision to f32.
 ///
-/// Averages of one source should be next to each other: the source is then read from memory once.
+/// Averages of one source should be next to each other: the source is then read from memory once. Sources may be on
+/// several devices.
 ///
 /// # Panics
 ///
@@ -72,6 +74,9 @@ pub struct Average {
 /// assert_eq!(value.into_data().to_vec::<f32>().unwrap(), [0.25, 3.5]);
 /// ```
 pub fn lerp(sources: Vec<BridgeTensor>, averages: Vec<Average>) -> Vec<BridgeTensor> {
+    if !devices::are_together(&sources) {
+        return devices::lerp_each(sources, averages);
+    }
     let is_fused = averages
         .iter()
         .all(|average| has_kernel(&average.value, &sources[average.source], average.weight));

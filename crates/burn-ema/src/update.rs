@@ -5,7 +5,7 @@ use burn::tensor::kind::BridgeTensor;
 use burn::tensor::{DType, Device};
 
 use crate::policy::Class;
-use crate::shadow::{Moves, Source};
+use crate::shadow::{Moves, Shadow, Source};
 use crate::{Action, EmaError, EmaModel, NonFinite, Phase, op, reduce};
 
 /// What a call of [`EmaModel::update`] did.
@@ -187,45 +187,33 @@ pub(crate) fn carry_out<M: Module>(
         }
     }
     let mut moves = Moves::default();
-    for (slot, Source { value, .. }) in sources.into_iter().enumerate() {
-        let mut copies = Copies::default();
-        let mut source = Some(value);
-        // Where the source that was added last is wanted: on a device, or where it is.
-        let mut moving: Option<Option<Device>> = None;
-        for index in 0..averages.len() {
-            let is_last = index + 1 == averages.len();
-            let (average, due) = &mut averages[index];
-            let source = if is_last {
-                source.take()
-            } else {
-                source.clone()
-            };
-            let source = source.expect("it is given away last");
-            match due.change(slot) {
-                Change::Nothing => {}
-                Change::Copy => {
-                    let (device, dtype) = average.shadow.wants(slot, &source);
-                    let copy = copies.get(source, device, dtype);
-                    average.shadow.copy(slot, copy);
-                }
-                Change::Move { weight } => {
-                    let pinned = average.shadow.pinned();
-                    if moving.as_ref() != Some(&pinned) {
-                        let source = match &pinned {
-                            Some(device) => op::on_device(source, device),
-                            None => source,
-                        };
-                        if !moves.can_take(&source) {
-                            carry_out_moves(&mut moves, averages);
-                        }
-                        moves.add_source(source);
-                        moving = Some(pinned);
-                    }
-                    let (average, _) = &mut averages[index];
-                    moves.add(&mut average.shadow, (index, slot), weight);
-                }
-            }
+    for (slot, Source { value: source, .. }) in sources.into_iter().enumerate() {
+        if moves.is_full() {
+            carry_out_moves(&mut moves, averages);
         }
+        let mut shared = Shared::default();
+        let (last, others) = averages
+            .split_last_mut()
+            .expect("an update is of something");
+        for (index, (average, due)) in others.iter_mut().enumerate() {
+            let change = due.change(slot);
+            shared.apply(
+                change,
+                (index, slot),
+                &mut average.shadow,
+                source.clone(),
+                &mut moves,
+            );
+        }
+        let (average, due) = last;
+        let change = due.change(slot);
+        shared.apply(
+            change,
+            (others.len(), slot),
+            &mut average.shadow,
+            source,
+            &mut moves,
+        );
     }
     carry_out_moves(&mut moves, averages);
 }
@@ -237,20 +225,46 @@ fn carry_out_moves<M: Module>(moves: &mut Moves, averages: &mut [(&mut EmaModel<
     });
 }
 
-/// A source as averages want copies of it: those that want it alike share one.
+/// What averages of one source share of it.
 #[derive(Default)]
-struct Copies {
-    last: Option<(Device, DType, BridgeTensor)>,
+struct Shared {
+    /// The last copy, as it was wanted.
+    copy: Option<(Device, DType, BridgeTensor)>,
+    /// Where the source is wanted to which the last one moves: on a device, or where it is.
+    moves_to: Option<Option<Device>>,
 }
 
-impl Copies {
-    fn get(&mut self, source: BridgeTensor, device: Device, dtype: DType) -> BridgeTensor {
-        match &self.last {
-            Some((known, of, copy)) if *known == device && *of == dtype => copy.clone(),
-            _ => {
-                let copy = op::conform(source, &device, dtype);
-                self.last = Some((device, dtype, copy.clone()));
-                copy
+impl Shared {
+    /// Does `change` to the value of a shadow: `at` is the index of that, and of the slot.
+    fn apply<M: Module>(
+        &mut self,
+        change: Change,
+        at: (usize, usize),
+        shadow: &mut Shadow<M>,
+        source: BridgeTensor,
+        moves: &mut Moves,
+    ) {
+        match change {
+            Change::Nothing => {}
+            Change::Copy => {
+                let (device, dtype) = shadow.wants(at.1, &source);
+                let copy = match self.copy.take() {
+                    Some((known, of, copy)) if known == device && of == dtype => copy,
+                    _ => op::conform(source, &device, dtype),
+                };
+                shadow.copy(at.1, copy.clone());
+                self.copy = Some((device, dtype, copy));
+            }
+            Change::Move { weight } => {
+                let pinned = shadow.pinned();
+                if self.moves_to.as_ref() != Some(&pinned) {
+                    moves.add_source(match &pinned {
+                        Some(device) => op::on_device(source, device),
+                        None => source,
+                    });
+                    self.moves_to = Some(pinned);
+                }
+                moves.add(shadow, at, weight);
             }
         }
     }

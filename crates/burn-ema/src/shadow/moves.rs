@@ -14,7 +14,7 @@ const MAX_SOURCES: usize = 128;
 /// Values that are in memory twice at a time, at most.
 const MAX_KEPT: usize = 32;
 
-/// Moves of values of one or several shadows, all on one device. Values of one source are added one after the other.
+/// Values of one or several shadows that are to move. Those of one source are added one after the other.
 #[derive(Debug, Default)]
 pub(crate) struct Moves {
     sources: Vec<BridgeTensor>,
@@ -36,6 +36,11 @@ struct Home {
 impl Moves {
     /// Adds a source for the values that are added next.
     pub(crate) fn add_source(&mut self, source: BridgeTensor) {
+        if self.sources.is_empty() {
+            self.sources.reserve_exact(MAX_SOURCES);
+            self.averages.reserve(MAX_SOURCES);
+            self.homes.reserve(MAX_SOURCES);
+        }
         self.sources.push(source);
     }
 
@@ -66,13 +71,9 @@ impl Moves {
         });
     }
 
-    /// Whether values that are to move towards `source` can be added before the others have moved.
-    pub(crate) fn can_take(&self, source: &BridgeTensor) -> bool {
-        let mut sources = self.sources.iter();
-        let is_at_home = sources
-            .next()
-            .is_none_or(|first| op::are_together(first, source));
-        is_at_home && self.sources.len() < MAX_SOURCES && self.kept.len() < MAX_KEPT
+    /// Whether there is enough to do.
+    pub(crate) fn is_full(&self) -> bool {
+        self.sources.len() >= MAX_SOURCES || self.kept.len() >= MAX_KEPT
     }
 
     /// Moves all values and gives each back to `bring`: index of its shadow, index of its slot, value, and whether
