@@ -186,7 +186,7 @@ pub(crate) fn carry_out<M: Module>(
             average.release();
         }
     }
-    let mut moves = Moves::default();
+    let mut moves = Moves::of(sources.len());
     for (slot, Source { value: source, .. }) in sources.into_iter().enumerate() {
         if moves.is_full() {
             carry_out_moves(&mut moves, averages);

@@ -20,6 +20,8 @@ pub(crate) struct Moves {
     sources: Vec<BridgeTensor>,
     averages: Vec<Average>,
     homes: Vec<Home>,
+    /// How many are likely to come before they move.
+    expected: usize,
     /// Second handles on values that somebody may still read, where that is done later than it was asked for: they make
     /// the kernel write elsewhere.
     kept: Vec<BridgeTensor>,
@@ -34,12 +36,20 @@ struct Home {
 }
 
 impl Moves {
+    /// For about so many values.
+    pub(crate) fn of(values: usize) -> Self {
+        Self {
+            expected: values.min(MAX_SOURCES),
+            ..Self::default()
+        }
+    }
+
     /// Adds a source for the values that are added next.
     pub(crate) fn add_source(&mut self, source: BridgeTensor) {
         if self.sources.is_empty() {
-            self.sources.reserve_exact(MAX_SOURCES);
-            self.averages.reserve(MAX_SOURCES);
-            self.homes.reserve(MAX_SOURCES);
+            self.sources.reserve(self.expected);
+            self.averages.reserve(self.expected);
+            self.homes.reserve(self.expected);
         }
         self.sources.push(source);
     }
