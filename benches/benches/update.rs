@@ -12,7 +12,7 @@ use burn_ema_benches::arguments;
 use burn_ema_benches::case::{Case, USUAL};
 use burn_ema_benches::contenders;
 use burn_ema_benches::table::{self, Row};
-use burn_ema_benches::timing::in_turn;
+use burn_ema_benches::timing::{Contender, in_turn};
 use clap::Parser;
 
 /// Times updates of averages, and prints a Markdown table.
@@ -68,18 +68,23 @@ fn measure(case: Case, runs: usize, device: &Device) -> Vec<Row> {
     let Some(source) = case.weights(device) else {
         return Vec::new();
     };
-    let mut contenders = contenders::updates(case, &source);
-    contenders.insert(1, contenders::limit(case, device));
-    let times = in_turn(&mut contenders, runs, device);
-    let tensors = case.shapes().num_tensors();
-    let results = contenders.iter().zip(times);
-    results
-        .map(|(contender, seconds)| Row {
+    let rows = |contenders: &mut [Contender<'_>], is_alone| {
+        let times = in_turn(contenders, runs, device);
+        let results = contenders.iter().zip(times);
+        let row = |(contender, seconds): (&Contender<'_>, f64)| Row {
             case: case.name(),
             who: contender.who.to_string(),
-            tensors,
+            tensors: case.shapes().num_tensors(),
             bytes: contender.bytes,
             seconds,
-        })
-        .collect()
+            is_alone,
+        };
+        results.map(row).collect::<Vec<_>>()
+    };
+    // First by itself, as peers are in processes of their own.
+    let mut measured = rows(&mut [contenders::ours(case, &source)], true);
+    let mut contenders = contenders::updates(case, &source);
+    contenders.insert(1, contenders::limit(case, device));
+    measured.extend(rows(&mut contenders, false));
+    measured
 }

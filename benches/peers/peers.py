@@ -106,6 +106,7 @@ def measure(case, peer, threads, runs):
         "tensors": len(sizes),
         "bytes": 12 * sum(sizes),  # average and source are read, the average is written
         "seconds": statistics.median(times[WARM_UP:]),
+        "is_alone": True,  # as the process does nothing else
     }
 
 

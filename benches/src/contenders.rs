@@ -18,6 +18,15 @@ pub const NAIVE: &str = "expression by hand";
 /// The limits, of which a device has one.
 pub const LIMITS: [&str; 2] = ["flat loop", "device copy"];
 
+/// An update of one average of `source`, which holds the weights of `case`.
+pub fn ours(case: Case, source: &Weights) -> Contender<'_> {
+    let (read, average) = traffic(case);
+    let mut ema = EmaConfig::new().init(source);
+    Contender::new(OURS, read + average, move || {
+        ema.update(source).expect("the source does not change");
+    })
+}
+
 /// The updates of averages of `source`, which holds the weights of `case`.
 ///
 /// An average is read and written in f32. So one of f32 weights moves 4 + 4 + 4 bytes for each value.
@@ -25,12 +34,9 @@ pub fn updates(case: Case, source: &Weights) -> Vec<Contender<'_>> {
     let (read, average) = traffic(case);
     let config = EmaConfig::new();
     let slow = EmaConfig::new().with_decay(Decay::constant(0.9999));
-    let mut ema = config.init(source);
     let mut naive = Naive::new(source);
     let mut contenders = vec![
-        Contender::new(OURS, read + average, move || {
-            ema.update(source).expect("the source does not change");
-        }),
+        ours(case, source),
         Contender::new(NAIVE, read + average, move || naive.update(source)),
     ];
     if !case.is_of_usual_size() {

@@ -24,6 +24,9 @@ pub struct Row {
     pub bytes: usize,
     /// Median time of a run.
     pub seconds: f64,
+    /// Whether nothing else was run in between, so that what the processor's caches hold of it stays there.
+    #[serde(default)]
+    pub is_alone: bool,
 }
 
 impl Row {
@@ -69,18 +72,20 @@ pub fn markdown(rows: &[Row]) -> String {
     for case in cases {
         let rows: Vec<&Row> = rows.iter().filter(|row| row.case == case).collect();
         let limit = rows.iter().find(|row| LIMITS.contains(&row.who.as_str()));
-        let ours = rows.iter().find(|row| row.who == OURS);
         for row in &rows {
+            let is_ours = |other: &&&Row| other.who == OURS && other.is_alone == row.is_alone;
+            let ours = rows.iter().find(is_ours);
             let speed = row.gigabytes_per_second();
             let of_limit = limit.map(|limit| limit.gigabytes_per_second() / speed);
             let of_ours = ours.map(|ours| row.seconds / ours.seconds);
             let time = Duration::from_secs_f64(row.seconds);
             let per_tensor = 1e9 * row.seconds / row.tensors as f64;
+            let alone = if row.is_alone { ", alone" } else { "" };
             let (of_limit, of_ours) = (ratio(of_limit), ratio(of_ours));
             // Writing to a string cannot fail.
             let _ = writeln!(
                 table,
-                "| {case} | {} | {time:.2?} | {per_tensor:.0} | {speed:.1} | {of_limit} | {of_ours} |",
+                "| {case} | {}{alone} | {time:.2?} | {per_tensor:.0} | {speed:.1} | {of_limit} | {of_ours} |",
                 row.who
             );
         }
@@ -96,7 +101,8 @@ fn ratio(value: Option<f64>) -> String {
 fn medians(rows: &[Row]) -> Vec<Row> {
     let mut merged: Vec<(Row, Vec<f64>)> = Vec::new();
     for row in rows {
-        let is_known = |known: &Row| known.case == row.case && known.who == row.who;
+        let name = |row: &Row| (row.case.clone(), row.who.clone(), row.is_alone);
+        let is_known = |known: &Row| name(known) == name(row);
         match merged.iter_mut().find(|(known, _)| is_known(known)) {
             Some((_, times)) => times.push(row.seconds),
             None => merged.push((row.clone(), vec![row.seconds])),
@@ -122,6 +128,14 @@ mod tests {
             tensors: 2,
             bytes: 12_000_000,
             seconds,
+            is_alone: false,
+        }
+    }
+
+    fn alone(row: Row) -> Row {
+        Row {
+            is_alone: true,
+            ..row
         }
     }
 
@@ -131,7 +145,8 @@ mod tests {
             row("a", OURS, 0.002),
             row("a", LIMITS[0], 0.001),
             row("b", "peer", 0.5),
-            row("a", "peer", 0.009),
+            alone(row("a", "peer", 0.009)),
+            alone(row("a", OURS, 0.0015)),
             row("a", OURS, 0.004),
             row("a", OURS, 0.003),
         ];
@@ -142,7 +157,8 @@ mod tests {
             [
                 "| a | burn-ema | 3.00ms | 1500000 | 4.0 | 3.00 | 1.00 |",
                 "| a | flat loop | 1.00ms | 500000 | 12.0 | 1.00 | 0.33 |",
-                "| a | peer | 9.00ms | 4500000 | 1.3 | 9.00 | 3.00 |",
+                "| a | peer, alone | 9.00ms | 4500000 | 1.3 | 9.00 | 6.00 |",
+                "| a | burn-ema, alone | 1.50ms | 750000 | 8.0 | 1.50 | 1.00 |",
                 "| b | peer | 500.00ms | 250000000 | 0.0 |  |  |",
             ]
         );
