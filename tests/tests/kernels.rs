@@ -16,6 +16,8 @@ enum Lie {
     Cut,
     /// One row that stands for all.
     Repeated,
+    /// From the last to the first.
+    Flipped,
 }
 
 /// A matrix of random values.
@@ -39,7 +41,8 @@ fn matrix(rows: usize, columns: usize) -> impl Strategy<Value = Matrix> {
         Just(Lie::Straight),
         Just(Lie::Transposed),
         Just(Lie::Cut),
-        Just(Lie::Repeated)
+        Just(Lie::Repeated),
+        Just(Lie::Flipped)
     ];
     let value = prop_oneof![-2.0..2.0, -1e-3..1e-3, -1e4..1e4];
     (lie, vec(value, rows * columns)).prop_map(|(lie, values)| Matrix { lie, values })
@@ -79,6 +82,10 @@ fn tensor(matrix: &Matrix, [rows, columns]: [usize; 2], dtype: DType) -> Tensor<
             of(padded, [rows, columns + 2]).slice([0..rows, 2..columns + 2])
         }
         Lie::Repeated => of(values[..columns].to_vec(), [1, columns]).expand([rows, columns]),
+        Lie::Flipped => {
+            let reversed = values.iter().rev().copied().collect();
+            of(reversed, [rows, columns]).flip([0, 1])
+        }
     }
 }
 

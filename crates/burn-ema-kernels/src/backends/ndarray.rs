@@ -1,7 +1,7 @@
 //! NdArray: reference-counted arrays of f32 or f64, which copy themselves when they change and are shared.
 
-use burn_ndarray::{NdArray, NdArrayElement, NdArrayStorage, NdArrayTensor};
-use ndarray::Zip;
+use burn_ndarray::{NdArray, NdArrayTensor};
+use ndarray::{ArcArray, ArrayView, IxDyn, Zip};
 
 use crate::cpu::{self, Lerp, Piece};
 use crate::{Batch, LerpOps};
@@ -19,10 +19,10 @@ impl LerpOps for NdArray {
         for (value, (source, weight)) in values.iter_mut().zip(links) {
             match (value, source) {
                 (NdArrayTensor::F32(value), NdArrayTensor::F32(source)) => {
-                    add(&mut pieces, value, source, weight);
+                    add(&mut pieces, value.ensure_owned(), source.view(), weight);
                 }
                 (NdArrayTensor::F64(value), NdArrayTensor::F64(source)) => {
-                    add(&mut pieces, value, source, weight);
+                    add(&mut pieces, value.ensure_owned(), source.view(), weight);
                 }
                 (value, source) => unreachable!("{value:?} and {source:?} were not let through"),
             }
@@ -41,24 +41,24 @@ pub(crate) fn all_finite(tensor: &NdArrayTensor) -> Option<bool> {
     }
 }
 
-fn add<'a, E: Lerp<E> + NdArrayElement>(
+fn add<'a, E: Lerp<E> + Copy>(
     pieces: &mut Vec<Piece<'a>>,
-    value: &'a mut NdArrayStorage<E>,
-    source: &'a NdArrayStorage<E>,
+    value: &'a mut ArcArray<E, IxDyn>,
+    source: ArrayView<'a, E, IxDyn>,
     weight: f64,
 ) where
     Piece<'a>: From<(&'a mut [E], &'a [E], f64)>,
 {
-    let (value, source) = (value.ensure_owned(), source.view());
     let is_alike = value.strides() == source.strides()
         || (value.is_standard_layout() && source.is_standard_layout());
-    if is_alike && let Some(from) = source.to_slice_memory_order() {
-        if value.as_slice_memory_order().is_some() {
-            let average = value.as_slice_memory_order_mut();
-            let average = average.expect("a copy keeps the order");
-            pieces.push((average, from, weight).into());
-            return;
-        }
+    if is_alike
+        && value.as_slice_memory_order().is_some()
+        && let Some(from) = source.to_slice_memory_order()
+    {
+        let average = value.as_slice_memory_order_mut();
+        let average = average.expect("a copy keeps the order");
+        pieces.push((average, from, weight).into());
+        return;
     }
     Zip::from(value.view_mut())
         .and(&source)
