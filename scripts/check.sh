@@ -7,7 +7,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-STAGES=(fmt scripts test doctest clippy docs core bench example gan profiles ndarray tch wgpu fusion features)
+STAGES=(fmt scripts test doctest clippy docs core bench example gan profiles ndarray tch wgpu vulkan features)
 
 if [ -n "${CI:-}" ]; then
     export CARGO_INCREMENTAL=0 # fresh builds gain nothing from it
@@ -119,17 +119,19 @@ check_tch() {
     backend_tests tch "tch flex"
 }
 
-# One build, two shader languages: WGSL, and SPIR-V for `vulkan`.
 check_wgpu() {
     setup wgpu
-    backend_tests wgpu "wgpu vulkan flex"
-    backend_tests vulkan "wgpu vulkan flex" --test kernels --test update --test set --test devices
+    backend_tests wgpu "wgpu flex"
 }
 
-# Operations wait in a stream, and tensors there are handles of handles.
-check_fusion() {
+# SPIR-V in place of WGSL, and Fusion: operations wait in a stream, and tensors there are handles of handles.
+check_vulkan() {
+    local tests=() test
     setup wgpu
-    backend_tests wgpu "wgpu fusion flex" --test kernels --test update --test set --test devices
+    for test in kernels update set devices record switch target; do
+        tests+=(--test "$test")
+    done
+    backend_tests vulkan "vulkan fusion flex" "${tests[@]}"
 }
 
 # Backends that this machine cannot run are checked as far as their build scripts allow without their toolkits.

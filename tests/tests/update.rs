@@ -272,6 +272,12 @@ struct TooHigh {
 
 #[test]
 fn rank_that_burn_does_not_train_is_refused_by_name() {
+    if cfg!(feature = "fusion") {
+        println!(
+            "SKIPPED rank_that_burn_does_not_train_is_refused_by_name: Fusion makes no such tensor"
+        );
+        return;
+    }
     let data = TensorData::new(vec![1.0_f32], [1; 9]);
     let model = TooHigh {
         w: Param::from_tensor(Tensor::from_data(data, &device())),

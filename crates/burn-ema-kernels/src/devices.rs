@@ -3,16 +3,17 @@
 use burn::backend::TensorMetadata;
 use burn::tensor::kind::BridgeTensor;
 
-use crate::{Average, lerp};
+use crate::{Average, moved};
 
-/// Whether all sources are on one device.
-pub(crate) fn are_together(sources: &[BridgeTensor]) -> bool {
-    let mut devices = sources.iter().map(|source| source.as_parts().1.device());
+/// Whether all tensors are on one device.
+pub(crate) fn are_together<'a>(tensors: impl IntoIterator<Item = &'a BridgeTensor>) -> bool {
+    let tensors = tensors.into_iter();
+    let mut devices = tensors.map(|tensor| tensor.as_parts().1.device());
     let first = devices.next();
     devices.all(|device| Some(device) == first)
 }
 
-/// [`lerp`] of those on the first device, and then of the others.
+/// [`moved`] of those on the first device, and then of the others.
 pub(crate) fn lerp_each(sources: Vec<BridgeTensor>, averages: Vec<Average>) -> Vec<BridgeTensor> {
     let first = sources[0].as_parts().1.device();
     let is_first: Vec<bool> = sources
@@ -43,8 +44,8 @@ pub(crate) fn lerp_each(sources: Vec<BridgeTensor>, averages: Vec<Average>) -> V
         }
         .push(source);
     }
-    let mut here = lerp(of_first, here).into_iter();
-    let mut elsewhere = lerp(of_others, elsewhere).into_iter();
+    let mut here = moved(of_first, here).into_iter();
+    let mut elsewhere = moved(of_others, elsewhere).into_iter();
     let next = |is_here| {
         if is_here {
             here.next()

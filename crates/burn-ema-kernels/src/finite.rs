@@ -30,6 +30,10 @@ pub fn all_finite(tensor: &BridgeTensor) -> Option<bool> {
         DispatchTensorKind::NdArray(burn::backend::BackendTensor::Float(tensor)) => {
             crate::backends::ndarray::all_finite(tensor)
         }
+        #[cfg(feature = "tch")]
+        DispatchTensorKind::LibTorch(burn::backend::BackendTensor::Float(tensor)) => {
+            crate::backends::libtorch::all_finite(tensor)
+        }
         _ => None,
     }
 }

@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | Flex | `flex` | vector code over all tensors together, in `rayon`'s threads; several averages of one source read it once |
 //! | NdArray | `ndarray` | the same |
-//! | LibTorch | `tch` | `lerp_` |
+//! | LibTorch | `tch` | `lerp_`; small tensors, and half precision, as Flex's where they are in the processor's memory |
 //! | CubeCL | `wgpu`, `vulkan`, `metal`, `webgpu`, `cuda`, `rocm`, `cpu` | one kernel for as many tensors as the device binds at once; with and without Fusion |
 //! | any other | | [`portable`] |
 //!
@@ -16,14 +16,14 @@
 
 mod backends;
 mod batch;
-#[cfg(any(feature = "flex", feature = "ndarray"))]
+#[cfg(any(feature = "flex", feature = "ndarray", feature = "tch"))]
 mod cpu;
 mod devices;
 mod finite;
 mod ops;
 pub mod portable;
 
-use burn::backend::{Dispatch, DispatchTensor, DispatchTensorKind};
+use burn::backend::{Dispatch, DispatchAutodiffContext, DispatchTensor, DispatchTensorKind};
 use burn::tensor::DType;
 use burn::tensor::kind::BridgeTensor;
 
@@ -48,8 +48,8 @@ pub struct Average {
 /// it would not be exact (`1e8 + (1.2345 - 1e8)` is 0 in f32, and NaN stays NaN), so that is a copy, which shares the
 /// source's memory; at weight 0 nothing is computed.
 ///
-/// An average that nobody else holds changes in place, and no memory of the size of a tensor is used; otherwise it gets
-/// memory of its own, and whoever holds the old one keeps what it was. Sources may be of any dtype and of any strides;
+/// An average that nobody else holds changes in place, by a kernel without memory of the size of a tensor (on CubeCL, if
+/// average and source lie alike); otherwise it gets memory of its own, and whoever holds the old one keeps what it was. Sources may be of any dtype and of any strides;
 /// no conversion is needed from f32 or f64 to the same, nor from half precision to f32.
 ///
 /// Averages of one source should be next to each other: the source is then read from memory once. Sources may be on
@@ -74,6 +74,33 @@ pub struct Average {
 /// assert_eq!(value.into_data().to_vec::<f32>().unwrap(), [0.25, 3.5]);
 /// ```
 pub fn lerp(sources: Vec<BridgeTensor>, averages: Vec<Average>) -> Vec<BridgeTensor> {
+    for average in &averages {
+        check(average, &sources[average.source]);
+    }
+    moved(sources, averages)
+}
+
+fn check(average: &Average, source: &BridgeTensor) {
+    let value = &average.value;
+    let is_plain = |tensor: &BridgeTensor| {
+        tensor.is_float() && tensor.as_parts().1.autodiff == DispatchAutodiffContext::Disabled
+    };
+    assert!(
+        is_plain(value) && is_plain(source),
+        "an average and its source must be floats without autodiff"
+    );
+    let (expected, found) = (value.shape(), source.shape());
+    assert_eq!(
+        expected, found,
+        "an average and its source must be of one shape"
+    );
+    assert!(
+        devices::are_together([value, source]),
+        "an average and its source must be on one device"
+    );
+}
+
+fn moved(sources: Vec<BridgeTensor>, averages: Vec<Average>) -> Vec<BridgeTensor> {
     if !devices::are_together(&sources) {
         return devices::lerp_each(sources, averages);
     }
@@ -111,7 +138,7 @@ fn one(value: BridgeTensor, source: &BridgeTensor, weight: f64) -> BridgeTensor 
     if weight == 0.0 || value.shape().num_elements() == 0 {
         return value;
     }
-    if weight == 1.0 {
+    if is_copy(weight, value.dtype()) {
         return portable::cast(source.clone(), value.dtype());
     }
     portable::lerp(value, source.clone(), weight)
@@ -134,9 +161,17 @@ fn fused(sources: Vec<BridgeTensor>, averages: Vec<Average>) -> Vec<BridgeTensor
     updated.into_iter().map(BridgeTensor::float).collect()
 }
 
+/// Whether the weight is 1 in the arithmetic of an average.
+fn is_copy(weight: f64, dtype: DType) -> bool {
+    match dtype {
+        DType::F64 => weight == 1.0,
+        _ => weight as f32 == 1.0,
+    }
+}
+
 /// Whether a kernel is to do this.
 fn has_kernel(value: &BridgeTensor, source: &BridgeTensor, weight: f64) -> bool {
-    let is_wanted = weight != 0.0 && weight != 1.0 && value.is_float() && source.is_float();
+    let is_wanted = weight != 0.0 && !is_copy(weight, value.dtype());
     let is_known = matches!(
         (value.dtype(), source.dtype()),
         (DType::F32, DType::F32 | DType::F16 | DType::BF16) | (DType::F64, DType::F64)

@@ -12,7 +12,7 @@ use burn::tensor::{DType, FloatDType, Tensor};
 ///
 /// # Panics
 ///
-/// If shapes or devices differ, or one of them is no float.
+/// If devices differ, or one of them is no float. Shapes must be the same; that is not looked at.
 pub fn lerp(average: BridgeTensor, source: BridgeTensor, weight: f64) -> BridgeTensor {
     // Backends go by the rank that a tensor has; that of the type is for checks, and no dimension needs one here.
     let average = Tensor::<0>::from_bridge(average);

@@ -71,16 +71,35 @@ pub(crate) fn conform(tensor: BridgeTensor, device: &Device, dtype: DType) -> Br
 }
 
 /// The tensor on `device`.
-pub(crate) fn on_device(tensor: BridgeTensor, device: &Device) -> BridgeTensor {
-    if is_on(&tensor, device) {
-        tensor
-    } else if tensor.is_int() {
-        any::<Int>(tensor).to_device(device).into_bridge()
-    } else if tensor.is_bool() {
-        any::<Bool>(tensor).to_device(device).into_bridge()
-    } else {
-        any::<Float>(tensor).to_device(device).into_bridge()
+pub(crate) fn on_device(tensor: BridgeTensor, target: &Device) -> BridgeTensor {
+    if is_on(&tensor, target) {
+        return tensor;
     }
+    let is_read_late = lazy_read::happens_on(&device(&tensor)) && !lazy_read::happens_on(target);
+    let moved = if tensor.is_int() {
+        any::<Int>(tensor).to_device(target).into_bridge()
+    } else if tensor.is_bool() {
+        any::<Bool>(tensor).to_device(target).into_bridge()
+    } else {
+        any::<Float>(tensor).to_device(target).into_bridge()
+    };
+    if is_read_late {
+        look_at(&moved);
+    }
+    moved
+}
+
+/// Has the values of a tensor fetched, before somebody writes over them where they come from.
+fn look_at(tensor: &BridgeTensor) {
+    let tensor = tensor.clone();
+    let data = if tensor.is_int() {
+        any::<Int>(tensor).into_data()
+    } else if tensor.is_bool() {
+        any::<Bool>(tensor).into_data()
+    } else {
+        any::<Float>(tensor).into_data()
+    };
+    std::hint::black_box(data.as_bytes().first());
 }
 
 /// The device of a tensor.

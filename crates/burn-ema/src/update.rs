@@ -175,8 +175,8 @@ enum Change {
 
 /// Does to each average what is due, with the values of the source that they share.
 ///
-/// Value by value, so that each is moved between devices, converted and read once for all averages; and moves are done
-/// together, since a backend may need as long to be called as to move a small value.
+/// Value by value, so that each is read once for all averages that move, and copied once for those that copy it alike; and
+/// moves are done together, since a backend may need as long to be called as to move a small value.
 pub(crate) fn carry_out<M: Module>(
     averages: &mut [(&mut EmaModel<M>, &Due)],
     sources: Vec<Source>,
@@ -230,7 +230,7 @@ fn carry_out_moves<M: Module>(moves: &mut Moves, averages: &mut [(&mut EmaModel<
 struct Shared {
     /// The last copy, as it was wanted.
     copy: Option<(Device, DType, BridgeTensor)>,
-    /// Where the source is wanted to which the last one moves: on a device, or where it is.
+    /// The device that the last moving average is kept on, if any moves (the inner `None`: where its source is).
     moves_to: Option<Option<Device>>,
 }
 
@@ -258,10 +258,7 @@ impl Shared {
             Change::Move { weight } => {
                 let pinned = shadow.pinned();
                 if self.moves_to.as_ref() != Some(&pinned) {
-                    moves.add_source(match &pinned {
-                        Some(device) => op::on_device(source, device),
-                        None => source,
-                    });
+                    moves.add_source(source, pinned.as_ref());
                     self.moves_to = Some(pinned);
                 }
                 moves.add(shadow, at, weight);

@@ -1,46 +1,123 @@
-//! LibTorch: its own `lerp_`, in as many threads as it likes, or on its own GPU.
+//! LibTorch: its own `lerp_`, in as many threads as it likes, or on its own GPU. In the processor's memory, what a call for
+//! each tensor would cost too much for, or a conversion for all of it, is done by the kernel of the other backends.
+
+// SAFETY: `slice` and `slice_mut` are the only unsafe functions called, and say what they need.
+#![allow(unsafe_code)]
 
 use burn_tch::{LibTorch, TchTensor};
+use half::{bf16, f16};
+use tch::{Device, Kind, Tensor};
 
+use crate::cpu::{self, Piece};
 use crate::{Batch, LerpOps};
+
+/// Values up to which a call of `lerp_` takes longer than the work.
+const SMALL: usize = 1 << 14;
 
 impl LerpOps for LibTorch {
     fn lerp_batch(batch: Batch<Self>) -> Vec<TchTensor> {
         let Batch { sources, averages } = batch;
-        averages
-            .into_iter()
-            .map(|average| lerp(average.value, &sources[average.source], average.weight))
-            .collect()
+        let mut values = Vec::with_capacity(averages.len());
+        let mut links = Vec::with_capacity(averages.len());
+        for average in averages {
+            values.push(owned(average.value));
+            links.push((&sources[average.source].tensor, average.weight));
+        }
+        let mut pieces = Vec::new();
+        for (value, (source, weight)) in values.iter_mut().zip(links) {
+            let value = &mut value.tensor;
+            let is_alike = value.kind() == source.kind();
+            if is_at_hand(value) && is_at_hand(source) && (!is_alike || value.numel() <= SMALL) {
+                pieces.push(piece(value, source, weight));
+            } else if is_alike {
+                let _same = value.lerp_(source, weight);
+            } else {
+                let _same = value.lerp_(&source.to_kind(value.kind()), weight);
+            }
+        }
+        cpu::run(pieces);
+        values
     }
 }
 
-fn lerp(mut value: TchTensor, source: &TchTensor, weight: f64) -> TchTensor {
-    if !value.can_mut() {
-        // Whoever else holds it keeps what it is.
-        value = TchTensor::new(value.tensor.copy());
+/// Whether all values are finite; `None` if they are not in the processor's memory, one after the other.
+pub(crate) fn all_finite(tensor: &TchTensor) -> Option<bool> {
+    let tensor = &tensor.tensor;
+    if !is_at_hand(tensor) {
+        return None;
     }
-    if value.tensor.kind() == source.tensor.kind() {
-        let _same = value.tensor.lerp_(&source.tensor, weight);
-        return value;
+    // SAFETY: the values are at hand, and of the type that their kind says.
+    unsafe {
+        match tensor.kind() {
+            Kind::Float => Some(cpu::all_finite(slice::<f32>(tensor))),
+            Kind::Double => Some(cpu::all_finite(slice::<f64>(tensor))),
+            Kind::Half => Some(cpu::all_finite(slice::<f16>(tensor))),
+            Kind::BFloat16 => Some(cpu::all_finite(slice::<bf16>(tensor))),
+            _ => None,
+        }
     }
-    widening(&mut value.tensor, &source.tensor, weight);
-    value
 }
 
-/// Moves towards a source of half precision. `lerp_` wants both alike, so the source is widened block by block: a block
-/// stays in the cache.
-fn widening(value: &mut tch::Tensor, source: &tch::Tensor, weight: f64) {
-    const BLOCK: i64 = 1 << 17;
-    let kind = value.kind();
-    let length = value.numel() as i64;
-    if length <= BLOCK || !value.is_contiguous() || !source.is_contiguous() {
-        let _same = value.lerp_(&source.to_kind(kind), weight);
-        return;
+/// The tensor, in memory of its own: whoever else holds it keeps what it is.
+fn owned(value: TchTensor) -> TchTensor {
+    match value.can_mut() {
+        true => value,
+        false => TchTensor::new(value.tensor.copy()),
     }
-    let (value, source) = (value.view(-1), source.view(-1));
-    for start in (0..length).step_by(BLOCK as usize) {
-        let block = BLOCK.min(length - start);
-        let source = source.narrow(0, start, block).to_kind(kind);
-        let _same = value.narrow(0, start, block).lerp_(&source, weight);
+}
+
+fn is_at_hand(tensor: &Tensor) -> bool {
+    tensor.device() == Device::Cpu && tensor.is_contiguous()
+}
+
+/// Work on tensors that are at hand. Nobody else holds `value`.
+fn piece<'a>(value: &'a mut Tensor, source: &'a Tensor, weight: f64) -> Piece<'a> {
+    let kinds = (value.kind(), source.kind());
+    // SAFETY: both are at hand, and of the types that their kinds say. Nobody else holds the memory of `value`, so that of
+    // `source` is elsewhere.
+    unsafe {
+        match kinds {
+            (Kind::Float, Kind::Float) => {
+                (slice_mut::<f32>(value), slice::<f32>(source), weight).into()
+            }
+            (Kind::Double, Kind::Double) => {
+                (slice_mut::<f64>(value), slice::<f64>(source), weight).into()
+            }
+            (Kind::Float, Kind::Half) => {
+                (slice_mut::<f32>(value), slice::<f16>(source), weight).into()
+            }
+            (Kind::Float, Kind::BFloat16) => {
+                (slice_mut::<f32>(value), slice::<bf16>(source), weight).into()
+            }
+            kinds => unreachable!("{kinds:?} were not let through"),
+        }
+    }
+}
+
+/// The values of a tensor.
+///
+/// # Safety
+///
+/// They must be in the processor's memory, one after the other, and of type `E`; and nobody may change them while the
+/// tensor is borrowed.
+unsafe fn slice<E>(tensor: &Tensor) -> &[E] {
+    match tensor.numel() {
+        // LibTorch has no memory for nothing.
+        0 => &[],
+        // SAFETY: LibTorch has allocated that many values there, aligned, and keeps them as long as the tensor.
+        length => unsafe { std::slice::from_raw_parts(tensor.data_ptr().cast(), length) },
+    }
+}
+
+/// The values of a tensor, to change.
+///
+/// # Safety
+///
+/// As for [`slice`]; and nobody else may hold the memory of the tensor.
+unsafe fn slice_mut<E>(tensor: &mut Tensor) -> &mut [E] {
+    match tensor.numel() {
+        0 => &mut [],
+        // SAFETY: as in `slice`, and nobody else looks at them.
+        length => unsafe { std::slice::from_raw_parts_mut(tensor.data_ptr().cast(), length) },
     }
 }

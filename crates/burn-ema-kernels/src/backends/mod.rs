@@ -7,6 +7,6 @@ pub(crate) mod flex;
 #[cfg(feature = "cube")]
 mod fusion;
 #[cfg(feature = "tch")]
-mod libtorch;
+pub(crate) mod libtorch;
 #[cfg(feature = "ndarray")]
 pub(crate) mod ndarray;

@@ -14,7 +14,7 @@ use crate::{EmaConfig, EmaError, EmaModel, Phase, Update};
 /// Several averages of one model, each with a rule of its own and a name, updated together. Made by
 /// [`EmaSetConfig::init`].
 ///
-/// An update visits the source once, moves and converts each value once for averages that keep it alike, and looks
+/// An update visits the source once, reads each value once for averages that are kept on one device, and looks
 /// for NaN once for those that average the same values. Each average is to the bit what it would be alone.
 ///
 /// # As a module

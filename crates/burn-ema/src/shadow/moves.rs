@@ -1,6 +1,7 @@
 //! Values on their way towards their sources: gathered, so that one call of the kernel moves them all.
 
 use burn::module::Module;
+use burn::tensor::Device;
 use burn::tensor::kind::BridgeTensor;
 use burn_ema_kernels::Average;
 
@@ -11,8 +12,8 @@ use crate::{lazy_read, op};
 /// enough for their handles to stay in the cache.
 const MAX_SOURCES: usize = 128;
 
-/// Values that are in memory twice at a time, at most.
-const MAX_KEPT: usize = 32;
+/// Bytes of copies that are in memory at a time: once there are more, values move.
+const MAX_COPIED: usize = 1 << 25;
 
 /// Values of one or several shadows that are to move. Those of one source are added one after the other.
 #[derive(Debug, Default)]
@@ -25,6 +26,8 @@ pub(crate) struct Moves {
     /// Second handles on values that somebody may still read, where that is done later than it was asked for: they make
     /// the kernel write elsewhere.
     kept: Vec<BridgeTensor>,
+    /// Bytes of values and sources that are in memory twice until they have moved.
+    copied: usize,
 }
 
 /// Where a value comes from, and goes back to.
@@ -44,13 +47,17 @@ impl Moves {
         }
     }
 
-    /// Adds a source for the values that are added next.
-    pub(crate) fn add_source(&mut self, source: BridgeTensor) {
+    /// Adds a source for the values that are added next. It is brought to `device`, if there is one.
+    pub(crate) fn add_source(&mut self, source: BridgeTensor, device: Option<&Device>) {
         if self.sources.is_empty() {
             self.sources.reserve(self.expected);
             self.averages.reserve(self.expected);
             self.homes.reserve(self.expected);
         }
+        let source = match device {
+            Some(device) => self.brought(source, device),
+            None => source,
+        };
         self.sources.push(source);
     }
 
@@ -64,9 +71,10 @@ impl Moves {
         let source = self.sources.len() - 1;
         let (mut value, was_shared) = shadow.slots[slot].start_move();
         if !op::are_together(&value, &self.sources[source]) {
-            value = op::on_device(value, &op::device(&self.sources[source]));
+            value = self.brought(value, &op::device(&self.sources[source]));
         }
         if was_shared && lazy_read::happens_on(&op::device(&value)) {
+            self.copied += bytes(&value);
             self.kept.push(value.clone());
         }
         self.homes.push(Home {
@@ -83,21 +91,32 @@ impl Moves {
 
     /// Whether there is enough to do.
     pub(crate) fn is_full(&self) -> bool {
-        self.sources.len() >= MAX_SOURCES || self.kept.len() >= MAX_KEPT
+        self.sources.len() >= MAX_SOURCES || self.copied >= MAX_COPIED
     }
 
     /// Moves all values and gives each back to `bring`: index of its shadow, index of its slot, value, and whether
     /// somebody else may have its memory.
     pub(crate) fn carry_out(&mut self, mut bring: impl FnMut(usize, usize, BridgeTensor, bool)) {
         let averages = std::mem::take(&mut self.averages);
-        let stays: Vec<bool> = averages
-            .iter()
-            .map(|average| average.weight == 0.0)
-            .collect();
+        // At weight 1, as far as an average can tell, it becomes a copy and shares the memory of its source.
+        let weights: Vec<f64> = averages.iter().map(|average| average.weight).collect();
         let moved = burn_ema_kernels::lerp(std::mem::take(&mut self.sources), averages);
-        for ((home, value), stays) in self.homes.drain(..).zip(moved).zip(stays) {
-            bring(home.shadow, home.slot, value, home.was_shared && stays);
+        for ((home, value), weight) in self.homes.drain(..).zip(moved).zip(weights) {
+            let is_shared = (weight == 0.0 && home.was_shared) || weight as f32 == 1.0;
+            bring(home.shadow, home.slot, value, is_shared);
         }
         self.kept.clear();
+        self.copied = 0;
     }
+
+    fn brought(&mut self, tensor: BridgeTensor, device: &Device) -> BridgeTensor {
+        if !op::is_on(&tensor, device) {
+            self.copied += bytes(&tensor);
+        }
+        op::on_device(tensor, device)
+    }
+}
+
+fn bytes(tensor: &BridgeTensor) -> usize {
+    tensor.shape().num_elements() * tensor.dtype().size()
 }
