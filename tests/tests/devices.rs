@@ -6,7 +6,7 @@ use burn::module::Module;
 use burn::tensor::Device;
 use burn_ema::{Decay, EmaConfig, EmaModel, NonFinite};
 use burn_ema_tests::backend::{autodiff_device, device, elsewhere};
-use burn_ema_tests::models::{Mixed, Net};
+use burn_ema_tests::models::{Mixed, Net, Weights};
 use burn_ema_tests::snapshot::{numbers_at, values};
 
 fn config() -> EmaConfig {
@@ -52,6 +52,21 @@ fn average_can_be_kept_elsewhere_from_the_start() {
         ema.copy_from(&Mixed::at(Some(2), &source)).unwrap();
         assert_lives_on(&ema, &elsewhere());
     }
+}
+
+/// Some backends fetch values that go to another device when somebody looks at them: by then the optimizer may have
+/// written over them.
+#[test]
+fn average_kept_elsewhere_does_not_move_with_its_source() {
+    let source = Weights::new(&[1.0, 2.0], &device());
+    let ema = config().try_init_on(&source, &elsewhere()).unwrap();
+    // In place, as nobody else holds it.
+    let stepped = source.w.into_value().add_scalar(5.0);
+    assert_eq!(
+        stepped.into_data().iter::<f64>().collect::<Vec<_>>(),
+        [6.0, 7.0]
+    );
+    assert_eq!(numbers_at(ema.model(), "w"), [1.0, 2.0]);
 }
 
 /// An autodiff device is where a user trains; an average is never tracked.

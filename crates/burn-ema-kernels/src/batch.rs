@@ -26,6 +26,7 @@ pub struct Member<B: Backend> {
     pub weight: f64,
 }
 
+// None of the tensors has autodiff, so the first speaks for all of them.
 impl<B: Backend> ExtensionType<B> for Batch<B> {
     type Target = Batch<Dispatch>;
 
@@ -53,8 +54,6 @@ impl<B: Backend> ExtensionType<B> for Batch<B> {
     fn routing_float_tensor(target: &Self::Target) -> Option<&DispatchTensor> {
         target.sources.first()
     }
-
-    // The tensors are those of averages and of sources without autodiff, so the first speaks for all of them.
 }
 
 impl<B: Backend> Batch<B> {

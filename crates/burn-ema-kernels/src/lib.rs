@@ -10,6 +10,9 @@
 //! | CubeCL | `wgpu`, `vulkan`, `metal`, `webgpu`, `cuda`, `rocm`, `cpu` | one kernel for as many tensors as the device binds at once; with and without Fusion |
 //! | any other | | [`portable`] |
 //!
+//! On Flex and NdArray an average whose values lie in another order than those of its source is updated index by index, in
+//! one thread; on CubeCL its source is brought into order at each update.
+//!
 //! A backend that is enabled in Burn but not by a feature of this crate is "any other".
 
 #![cfg_attr(any(feature = "ndarray", feature = "tch"), allow(deprecated))]

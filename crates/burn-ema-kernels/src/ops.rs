@@ -18,6 +18,7 @@ pub trait LerpOps: Backend {
     /// A value that nobody else holds changes in place; otherwise whoever holds it keeps what it was. Dtypes are
     /// those that [`lerp`](crate::lerp) lets through: f32 and f64 of the source's dtype, and f32 of a source of
     /// half precision.
+    // Without any of the features above there is nothing that uses it.
     #[allow(unused_variables)]
     fn lerp_batch(#[extension_type] batch: Batch<Self>) -> Vec<FloatTensor<Self>>;
 }

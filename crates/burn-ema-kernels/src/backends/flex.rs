@@ -48,8 +48,8 @@ pub(crate) fn all_finite(tensor: &FlexTensor) -> Option<bool> {
     })
 }
 
-/// The average with memory of its own, in the order of the source's if that has no gaps, so that both are read straight
-/// through from now on.
+/// The average with memory of its own, without gaps. It stays in the order that it has if that is its source's or row by
+/// row, and is brought row by row otherwise.
 fn owned<E: Element + Pod>(value: FlexTensor, source: &FlexTensor) -> FlexTensor {
     let is_alike = value.layout().strides() == source.layout().strides();
     let range = match value.is_contiguous() || is_alike {
