@@ -7,7 +7,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-STAGES=(fmt scripts test doctest clippy docs core bench example gan profiles ndarray tch wgpu vulkan features)
+STAGES=(fmt scripts test doctest clippy docs core bench example gan profiles ndarray tch wgpu fusion)
 
 if [ -n "${CI:-}" ]; then
     export CARGO_INCREMENTAL=0 # fresh builds gain nothing from it
@@ -124,22 +124,10 @@ check_wgpu() {
     backend_tests wgpu "wgpu flex"
 }
 
-# SPIR-V in place of WGSL, and Fusion: operations wait in a stream, and tensors there are handles of handles.
-check_vulkan() {
-    local tests=() test
+# Operations wait in a stream, and tensors there are handles of handles.
+check_fusion() {
     setup wgpu
-    for test in kernels update set devices record switch target; do
-        tests+=(--test "$test")
-    done
-    backend_tests vulkan "vulkan fusion flex" "${tests[@]}"
-}
-
-# Backends that this machine cannot run are checked as far as their build scripts allow without their toolkits.
-check_features() {
-    local feature
-    for feature in webgpu metal rocm; do
-        cargo check -p burn-ema --no-default-features --features "$feature"
-    done
+    backend_tests wgpu "wgpu fusion flex" --test kernels --test update --test set --test devices
 }
 
 report=()
