@@ -3,6 +3,8 @@
 pub mod allocator;
 pub mod backend;
 pub mod compare;
+pub mod counted;
+pub mod large;
 pub mod learner;
 pub mod models;
 pub mod reference;

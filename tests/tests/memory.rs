@@ -1,12 +1,13 @@
 //! What an average costs in memory: once, and not more with every step.
 
 use burn::module::{Module, ModuleMapper, Param};
-use burn::nn::{Linear, LinearConfig};
+use burn::nn::Linear;
 use burn::optim::AdamConfig;
 use burn::tensor::{DType, FloatDType, Tensor};
 use burn_ema::{Decay, EmaConfig, EmaModel, EmaSetConfig, NonFinite};
 use burn_ema_tests::allocator::{Counting, alone, live, peak, sees_tensors};
-use burn_ema_tests::backend::{autodiff_device, device, has_dtype};
+use burn_ema_tests::backend::{autodiff_device, has_dtype};
+use burn_ema_tests::large::{TEMPORARIES, TENSOR, layers};
 use burn_ema_tests::models::Net;
 
 #[global_allocator]
@@ -44,21 +45,6 @@ fn ten_thousand_training_steps_leave_nothing_behind() {
     assert!(grown < allowed, "{grown} bytes more after 10 000 steps");
     assert_eq!(ema.num_updates(), 10_990);
 }
-
-const WIDTH: usize = 500;
-
-/// Four tensors of a megabyte, and small ones, all initialized.
-fn layers() -> Vec<Linear> {
-    let layer = |_| LinearConfig::new(WIDTH, WIDTH).init(&device());
-    let layers: Vec<Linear> = (0..4).map(layer).collect();
-    assert_eq!(layers.num_params(), 4 * WIDTH * (WIDTH + 1));
-    layers.valid()
-}
-
-const TENSOR: f64 = (4 * WIDTH * WIDTH) as f64;
-
-/// What an update may take besides the average: a hundredth of it, for handles on tensors.
-const TEMPORARIES: f64 = 0.01 * 4.0 * TENSOR;
 
 fn average(layers: &Vec<Linear>) -> EmaModel<Vec<Linear>> {
     EmaConfig::new()

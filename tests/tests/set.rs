@@ -1,8 +1,6 @@
 //! Several averages of one model: each is the one alone, and all of them take a step or none does.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use burn::config::{Config, config_to_json};
 use burn::module::{Devices, Module, ModuleMapper, ModuleVisitor};
@@ -14,6 +12,7 @@ use burn_ema::{
     ShadowDType, Switch, TfRamp, Update, record,
 };
 use burn_ema_tests::backend::{autodiff_device, device, has_dtype};
+use burn_ema_tests::counted::Counted;
 use burn_ema_tests::models::{Mixed, Net, Weights};
 use burn_ema_tests::snapshot::{assert_same, assert_same_values, numbers_at, values, with_numbers};
 use proptest::collection::vec;
@@ -188,62 +187,11 @@ proptest! {
     }
 }
 
-/// A model that counts how often it is visited. What is made of it counts for itself.
-#[derive(Clone, Debug)]
-struct Counted {
-    model: Mixed,
-    visits: Arc<AtomicUsize>,
-}
-
-impl Counted {
-    fn new(model: Mixed) -> Self {
-        Self {
-            model,
-            visits: Arc::default(),
-        }
-    }
-}
-
-impl Module for Counted {
-    fn visit<V: ModuleVisitor>(&self, visitor: &mut V) {
-        self.visits.fetch_add(1, Ordering::SeqCst);
-        self.model.visit(visitor);
-    }
-
-    fn map<Mapper: ModuleMapper>(self, mapper: &mut Mapper) -> Self {
-        Self::new(self.model.map(mapper))
-    }
-
-    fn collect_devices(&self, devices: Devices) -> Devices {
-        self.model.collect_devices(devices)
-    }
-
-    fn fork(self, device: &Device) -> Self {
-        Self::new(self.model.fork(device))
-    }
-
-    fn to_device(self, device: &Device) -> Self {
-        Self::new(self.model.to_device(device))
-    }
-
-    fn train(self) -> Self {
-        Self::new(self.model.train())
-    }
-
-    fn valid(&self) -> Self {
-        Self::new(self.model.valid())
-    }
-
-    fn materialize(self) -> Self {
-        Self::new(self.model.materialize())
-    }
-}
-
 /// How often `update` visits its source.
-fn visits(update: impl FnOnce(&Counted)) -> usize {
+fn visits(update: impl FnOnce(&Counted<Mixed>)) -> usize {
     let source = Counted::new(Mixed::at(Some(1), &device()));
     update(&source);
-    source.visits.load(Ordering::SeqCst)
+    source.visits()
 }
 
 /// How often an update of a single average visits its source.

@@ -52,8 +52,9 @@ pub struct Average {
 /// source's memory; at weight 0 nothing is computed.
 ///
 /// An average that nobody else holds changes in place, by a kernel without memory of the size of a tensor (on CubeCL, if
-/// average and source lie alike); otherwise it gets memory of its own, and whoever holds the old one keeps what it was. Sources may be of any dtype and of any strides;
-/// no conversion is needed from f32 or f64 to the same, nor from half precision to f32.
+/// average and source lie alike); otherwise it gets memory of its own, and whoever holds the old one keeps what it was.
+/// Sources may be of any dtype and of any strides; no conversion is needed from f32 or f64 to the same, nor from half
+/// precision to f32.
 ///
 /// Averages of one source should be next to each other: the source is then read from memory once. Sources may be on
 /// several devices.

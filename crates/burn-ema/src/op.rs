@@ -75,31 +75,23 @@ pub(crate) fn on_device(tensor: BridgeTensor, target: &Device) -> BridgeTensor {
     if is_on(&tensor, target) {
         return tensor;
     }
-    let is_read_late = lazy_read::happens_on(&device(&tensor)) && !lazy_read::happens_on(target);
-    let moved = if tensor.is_int() {
-        any::<Int>(tensor).to_device(target).into_bridge()
+    if tensor.is_int() {
+        transferred::<Int>(tensor, target)
     } else if tensor.is_bool() {
-        any::<Bool>(tensor).to_device(target).into_bridge()
+        transferred::<Bool>(tensor, target)
     } else {
-        any::<Float>(tensor).to_device(target).into_bridge()
-    };
-    if is_read_late {
-        look_at(&moved);
+        transferred::<Float>(tensor, target)
     }
-    moved
 }
 
-/// Has the values of a tensor fetched, before somebody writes over them where they come from.
-fn look_at(tensor: &BridgeTensor) {
-    let tensor = tensor.clone();
-    let data = if tensor.is_int() {
-        any::<Int>(tensor).into_data()
-    } else if tensor.is_bool() {
-        any::<Bool>(tensor).into_data()
-    } else {
-        any::<Float>(tensor).into_data()
-    };
-    std::hint::black_box(data.as_bytes().first());
+fn transferred<K: Basic>(tensor: BridgeTensor, target: &Device) -> BridgeTensor {
+    let is_read_late = lazy_read::happens_on(&device(&tensor)) && !lazy_read::happens_on(target);
+    let tensor = any::<K>(tensor).to_device(target);
+    if is_read_late {
+        // Has the values fetched, before somebody writes over them where they come from.
+        std::hint::black_box(tensor.to_data().as_bytes().first());
+    }
+    tensor.into_bridge()
 }
 
 /// The device of a tensor.
@@ -110,11 +102,6 @@ pub(crate) fn device(tensor: &BridgeTensor) -> Device {
 /// Whether a tensor is on `device`.
 pub(crate) fn is_on(tensor: &BridgeTensor, device: &Device) -> bool {
     tensor.as_parts().1.device() == *device.as_dispatch()
-}
-
-/// Whether two tensors are on the same device.
-pub(crate) fn are_together(a: &BridgeTensor, b: &BridgeTensor) -> bool {
-    a.as_parts().1.device() == b.as_parts().1.device()
 }
 
 /// A tensor of a rank that the type does not say.

@@ -1,5 +1,7 @@
 //! An update: what is due is decided first, with everything that can be wrong, and then done, value by value.
 
+use std::iter::repeat_n;
+
 use burn::module::Module;
 use burn::tensor::kind::BridgeTensor;
 use burn::tensor::{DType, Device};
@@ -192,28 +194,12 @@ pub(crate) fn carry_out<M: Module>(
             carry_out_moves(&mut moves, averages);
         }
         let mut shared = Shared::default();
-        let (last, others) = averages
-            .split_last_mut()
-            .expect("an update is of something");
-        for (index, (average, due)) in others.iter_mut().enumerate() {
-            let change = due.change(slot);
-            shared.apply(
-                change,
-                (index, slot),
-                &mut average.shadow,
-                source.clone(),
-                &mut moves,
-            );
+        // Clones for all but the last one, which most often is the only one: thousands of handles are not nothing.
+        let sources = repeat_n(source, averages.len());
+        for (index, ((average, due), source)) in averages.iter_mut().zip(sources).enumerate() {
+            let (change, at) = (due.change(slot), (index, slot));
+            shared.apply(change, at, &mut average.shadow, source, &mut moves);
         }
-        let (average, due) = last;
-        let change = due.change(slot);
-        shared.apply(
-            change,
-            (others.len(), slot),
-            &mut average.shadow,
-            source,
-            &mut moves,
-        );
     }
     carry_out_moves(&mut moves, averages);
 }

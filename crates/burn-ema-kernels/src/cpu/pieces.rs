@@ -81,13 +81,13 @@ impl<'a, E, S> Run<'a, E, S> {
 }
 
 /// Does all the work. Averages of one source are next to each other in `pieces`.
-pub(crate) fn run(mut pieces: Vec<Piece<'_>>) {
+pub(crate) fn run(pieces: Vec<Piece<'_>>) {
     let numbers: usize = pieces.iter().map(Piece::len).sum();
+    let mut pieces = short(pieces);
     if numbers <= WORTH_A_THREAD || rayon::current_num_threads() == 1 {
-        short(pieces).iter_mut().for_each(Piece::run);
+        pieces.iter_mut().for_each(Piece::run);
         return;
     }
-    pieces = short(pieces);
     // Work is halved until there is about as much left as is worth a thread.
     let worth = pieces.len() * WORTH_A_THREAD / numbers;
     pieces

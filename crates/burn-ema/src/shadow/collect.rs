@@ -206,7 +206,7 @@ impl Along<'_> {
             return;
         }
         match self.slots.get(self.sources.len()) {
-            Some(slot) if fits(slot, &value) => {
+            Some(slot) if misfit(slot, &value).is_none() => {
                 let class = class(&value);
                 self.sources.push(Source { value, class });
             }
@@ -227,8 +227,22 @@ impl ModuleVisitor for Along<'_> {
     }
 }
 
-fn fits(slot: &Slot, value: &BridgeTensor) -> bool {
-    is_compatible(slot.source_dtype, value.dtype()) && *slot.shape() == value.shape()
+/// What is wrong with a value in the place of the one that `slot` was made from.
+fn misfit(slot: &Slot, value: &BridgeTensor) -> Option<EmaError> {
+    let (expected, found) = (slot.source_dtype, value.dtype());
+    if !is_compatible(expected, found) {
+        return Some(EmaError::DTypeMismatch {
+            path: slot.path.clone(),
+            expected,
+            found,
+        });
+    }
+    let found = value.shape();
+    (*slot.shape() != found).then(|| EmaError::ShapeMismatch {
+        path: slot.path.clone(),
+        expected: slot.shape().clone(),
+        found,
+    })
 }
 
 struct Matching<'a> {
@@ -267,24 +281,10 @@ impl Matching<'_> {
                 path: path.to_string(),
             });
         };
-        let slot = &self.slots[index];
-        let (expected, found) = (slot.source_dtype, value.dtype());
-        if !is_compatible(expected, found) {
-            return Err(EmaError::DTypeMismatch {
-                path: path.to_string(),
-                expected,
-                found,
-            });
+        match misfit(&self.slots[index], value) {
+            None => Ok(index),
+            Some(error) => Err(error),
         }
-        let found = value.shape();
-        if *slot.shape() != found {
-            return Err(EmaError::ShapeMismatch {
-                path: path.to_string(),
-                expected: slot.shape().clone(),
-                found,
-            });
-        }
-        Ok(index)
     }
 }
 

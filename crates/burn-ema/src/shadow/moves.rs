@@ -69,10 +69,8 @@ impl Moves {
         weight: f64,
     ) {
         let source = self.sources.len() - 1;
-        let (mut value, was_shared) = shadow.slots[slot].start_move();
-        if !op::are_together(&value, &self.sources[source]) {
-            value = self.brought(value, &op::device(&self.sources[source]));
-        }
+        let (value, was_shared) = shadow.slots[slot].start_move();
+        let value = self.brought(value, &op::device(&self.sources[source]));
         if was_shared && lazy_read::happens_on(&op::device(&value)) {
             self.copied += bytes(&value);
             self.kept.push(value.clone());
@@ -110,9 +108,10 @@ impl Moves {
     }
 
     fn brought(&mut self, tensor: BridgeTensor, device: &Device) -> BridgeTensor {
-        if !op::is_on(&tensor, device) {
-            self.copied += bytes(&tensor);
+        if op::is_on(&tensor, device) {
+            return tensor;
         }
+        self.copied += bytes(&tensor);
         op::on_device(tensor, device)
     }
 }

@@ -82,8 +82,7 @@ impl Slot {
 
     /// Gives it another value, whose memory others may have.
     pub(crate) fn put(&mut self, value: BridgeTensor) {
-        self.value = Some(value);
-        self.is_shared.set(true);
+        self.moved(value, true);
     }
 
     pub(crate) fn shape(&self) -> &Shape {
