@@ -453,22 +453,92 @@ fn another_shape_is_refused() {
 
 #[test]
 fn one_number_that_is_not_finite_is_seen_wherever_it_is() {
-    // Elsewhere nothing is claimed.
-    let is_on_cpu = !format!("{:?}", device()).contains("Cube");
+    let bad = [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
     for length in [1, 1023, 100_003] {
-        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let mut values = vec![f32::MAX; length];
+        assert!(all_finite(&[line(values.clone()).into_bridge()]));
+        for bad in bad {
             for position in [0, length / 2, length - 1] {
-                let mut values = vec![f32::MAX; length];
-                let seen = |values: &[f32]| all_finite(&line(values.to_vec()).into_bridge());
-                let expected = |finite| is_on_cpu.then_some(finite);
-                assert_eq!(seen(&values), expected(true));
                 values[position] = bad;
-                assert_eq!(
-                    seen(&values),
-                    expected(false),
-                    "{bad} at {position} of {length}"
-                );
+                let seen = all_finite(&[line(values.clone()).into_bridge()]);
+                assert!(!seen, "{bad} at {position} of {length}");
+                values[position] = f32::MIN;
             }
         }
     }
+}
+
+#[test]
+fn one_tensor_of_many_that_is_not_finite_is_seen() {
+    let tensors: Vec<_> = (0..70)
+        .map(|i| line(vec![i as f32; 1 + i * 37 % 300]).into_bridge())
+        .chain([Tensor::<2>::zeros([0, 3], &device()).into_bridge()])
+        .collect();
+    assert!(all_finite(&tensors));
+    assert!(all_finite(&[]));
+    for position in 0..tensors.len() {
+        let mut tensors = tensors.clone();
+        tensors[position] = line(vec![0.0, 1.0, f32::NEG_INFINITY]).into_bridge();
+        assert!(!all_finite(&tensors), "{position}");
+    }
+}
+
+#[test]
+fn numbers_of_every_dtype_are_looked_at() {
+    for dtype in [DType::F32, DType::F64, DType::F16, DType::BF16] {
+        if !has_dtype(dtype, "numbers_of_every_dtype_are_looked_at") {
+            continue;
+        }
+        let largest = match dtype {
+            DType::F16 => 65504.0,
+            DType::F64 => 1e300,
+            _ => 1e38,
+        };
+        let seen = |number: f64| {
+            let data = TensorData::new(vec![1.0, -largest, number, 0.0, 1e-7], [5]);
+            all_finite(&[Tensor::<1>::from_data(data, (&device(), dtype)).into_bridge()])
+        };
+        assert!(seen(largest), "{dtype:?}");
+        for number in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            assert!(!seen(number), "{number} of {dtype:?}");
+        }
+    }
+}
+
+/// So large that several threads share the work.
+#[test]
+fn large_tensors_that_lie_in_another_order_are_updated() {
+    let (rows, columns) = (311, 401);
+    let numbers = |factor: f32| (0..rows * columns).map(|i| i as f32 * factor).collect();
+    let source = line(numbers(2.0)).reshape([columns, rows]).transpose();
+    let average = Average {
+        value: line(numbers(4.0)).reshape([rows, columns]).into_bridge(),
+        source: 0,
+        weight: 0.5,
+    };
+    let moved = lerp(vec![source.into_bridge()], vec![average]).remove(0);
+    let moved = Tensor::<2>::from_bridge(moved).into_data();
+    let expected = (0..rows * columns).map(|i| {
+        let (row, column) = (i / columns, i % columns);
+        2.0 * i as f64 + (column * rows + row) as f64
+    });
+    assert!(moved.iter::<f64>().eq(expected));
+}
+
+/// What lies between the values of a tensor is not its own.
+#[test]
+fn only_the_values_of_a_tensor_are_looked_at() {
+    let values = [[1.0, 2.0, f32::NAN], [3.0, 4.0, f32::NAN]];
+    let whole = Tensor::<2>::from_floats(values, &device());
+    let finite = whole.clone().slice([0..2, 0..2]);
+    let tensors = [
+        finite.clone().into_bridge(),
+        finite.transpose().into_bridge(),
+    ];
+    assert!(all_finite(&tensors));
+    assert!(!all_finite(&[whole
+        .clone()
+        .slice([1..2, 1..3])
+        .into_bridge()]));
+    assert!(!all_finite(&[whole.flip([0, 1]).into_bridge()]));
 }

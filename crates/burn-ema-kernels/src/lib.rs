@@ -1,6 +1,7 @@
 //! The one operation of a weight average, `average + (source - average) * weight`, as fast as memory allows.
 //!
-//! [`lerp`] updates many averages at once, in place, on whatever backend they are. It knows nothing of models.
+//! [`lerp`] updates many averages at once, in place, on whatever backend they are; [`all_finite`] is the guard before it.
+//! Neither knows of models.
 //!
 //! | backend | feature | what runs |
 //! |---|---|---|
@@ -10,8 +11,8 @@
 //! | CubeCL | `wgpu`, `vulkan`, `metal`, `webgpu`, `cuda`, `rocm`, `cpu` | one kernel for as many tensors as the device binds at once; with and without Fusion |
 //! | any other | | [`portable`] |
 //!
-//! On Flex and NdArray an average whose values lie in another order than those of its source is updated index by index, in
-//! one thread; on CubeCL its source is brought into order at each update.
+//! On Flex and NdArray an average whose values lie in another order than those of its source is updated index by index (on
+//! NdArray in one thread); on CubeCL its source is brought into order at each update.
 //!
 //! A backend that is enabled in Burn but not by a feature of this crate is "any other".
 
@@ -19,19 +20,21 @@
 
 mod backends;
 mod batch;
-#[cfg(any(feature = "flex", feature = "ndarray", feature = "tch"))]
-mod cpu;
 mod devices;
 mod finite;
+#[cfg(feature = "host")]
+mod host;
 mod ops;
 pub mod portable;
 
-use burn::backend::{Dispatch, DispatchAutodiffContext, DispatchTensor, DispatchTensorKind};
+use burn::backend::{Dispatch, DispatchAutodiffContext, DispatchTensor};
 use burn::tensor::DType;
 use burn::tensor::kind::BridgeTensor;
 
 pub use batch::{Batch, Member};
 pub use finite::all_finite;
+#[cfg(feature = "cube")]
+pub use ops::GuardOps;
 pub use ops::LerpOps;
 
 /// An average that is to move towards a source.
@@ -183,8 +186,10 @@ fn has_kernel(value: &BridgeTensor, source: &BridgeTensor, weight: f64) -> bool 
     is_wanted && is_known && backend_has_kernel(value.as_parts().1)
 }
 
-#[allow(unused_variables, unreachable_patterns)]
+#[allow(unused_imports, unreachable_patterns)]
 fn backend_has_kernel(tensor: &DispatchTensor) -> bool {
+    use burn::backend::DispatchTensorKind;
+
     match &tensor.kind {
         #[cfg(feature = "flex")]
         DispatchTensorKind::Flex(_) => true,

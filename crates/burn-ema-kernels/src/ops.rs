@@ -1,6 +1,8 @@
-//! The backend extension: which backends have a kernel, and what it does.
+//! The backend extensions: which backends have a kernel, and what it does.
 
 use burn::backend::tensor::FloatTensor;
+#[cfg(feature = "cube")]
+use burn::backend::tensor::IntTensor;
 use burn::backend::{Backend, backend_extension};
 
 use crate::Batch;
@@ -21,4 +23,14 @@ pub trait LerpOps: Backend {
     // Without any of the features above there is nothing that uses it.
     #[allow(unused_variables)]
     fn lerp_batch(#[extension_type] batch: Batch<Self>) -> Vec<FloatTensor<Self>>;
+}
+
+/// The guard, for backends whose values the processor does not see. Use [`all_finite`](crate::all_finite), which works on
+/// every backend.
+#[cfg(feature = "cube")]
+#[backend_extension(Cube)]
+pub trait GuardOps: Backend {
+    /// One number, which is 0 if all values of all sources are finite. There is a source, and none is empty. Averages are
+    /// not looked at.
+    fn non_finite(#[extension_type] batch: Batch<Self>) -> IntTensor<Self>;
 }

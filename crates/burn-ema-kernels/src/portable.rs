@@ -1,7 +1,7 @@
-//! The formula in Burn's tensor operations: for every backend without a kernel, and what kernels are tested against.
+//! The formula, and the guard, in Burn's tensor operations: for every backend without a kernel, and what kernels are tested against.
 
 use burn::tensor::kind::BridgeTensor;
-use burn::tensor::{DType, FloatDType, Tensor};
+use burn::tensor::{Bool, DType, FloatDType, Tensor};
 
 /// `average + (source - average) * weight`.
 ///
@@ -32,4 +32,14 @@ pub fn cast(tensor: BridgeTensor, dtype: DType) -> BridgeTensor {
     }
     let tensor = Tensor::<0>::from_bridge(tensor);
     tensor.cast(FloatDType::from(dtype)).into_bridge()
+}
+
+/// Whether one of the values is NaN or infinite.
+///
+/// # Panics
+///
+/// If `tensor` is no float, or is empty on one of Burn's CubeCL backends.
+pub fn has_non_finite(tensor: BridgeTensor) -> Tensor<1, Bool> {
+    let tensor = Tensor::<0>::from_bridge(tensor);
+    tensor.is_finite().bool_not().any()
 }

@@ -78,7 +78,8 @@ pub enum ShadowDType {
 
 /// What an update does when a value that it would average is NaN or infinite in the source.
 ///
-/// `Skip` and `Error` read the source once more, and wait for the device once per update.
+/// `Skip` and `Error` read the source once more, since nothing may change before all of it is known to be finite: 16
+/// bytes go through memory for a value in f32, in place of 12. A GPU is waited for once per update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NonFinite {
     /// Average it. One such value stays in the average for good.

@@ -11,8 +11,8 @@ impl<M: Module> EmaModel<M> {
     ///
     /// This is free after the first call since the last update, and copies no tensor (half-precision
     /// ones are rounded from the average, and so made anew). Later updates never change it or a clone
-    /// of it; while a clone is alive they copy what it holds instead of working in place. As ever in
-    /// Burn a clone shares BatchNorm's running statistics; for a model to train or to load into, take
+    /// of it; while a clone is alive they copy what it holds instead of working in place (on Burn's CubeCL backends the
+    /// next one does so even if no clone is alive, as `into_data` reads late there). As ever in Burn a clone shares BatchNorm's running statistics; for a model to train or to load into, take
     /// `ema.clone().into_model()`.
     pub fn model(&self) -> &M {
         self.handed_out.get_or_init(|| self.settled().model())
@@ -24,7 +24,7 @@ impl<M: Module> EmaModel<M> {
     /// For target networks that are to see what the online network sees: the teacher of a mean teacher (Tarvainen
     /// and Valpola 2017, arXiv:1703.01780), of BYOL or of DINO. Where they are to run as in validation, take
     /// [`model`](Self::model). Either way the output carries no graph, as long as the input has none, and once the
-    /// borrow has ended the next update works in place.
+    /// borrow has ended the next update works in place (but for CubeCL: see [`model`](Self::model)).
     ///
     /// BatchNorm's forward passes in this state move running statistics of the model. Those are taken over by
     /// the average where its [`Policy`](crate::Policy) says [`Ignore`](crate::Action::Ignore) of buffers, so that
@@ -46,7 +46,7 @@ impl<M: Module> EmaModel<M> {
     /// let target = teacher.training_model().forward(batch.clone());
     /// let loss = (student.forward(batch) - target).square().mean();
     /// let gradients = loss.backward(); // of the student only
-    /// teacher.update(&student)?; // in place
+    /// teacher.update(&student)?;
     /// # Ok::<(), burn_ema::EmaError>(())
     /// ```
     pub fn training_model(&self) -> &M {

@@ -41,6 +41,7 @@
 mod assign;
 mod autodiff;
 mod config;
+mod distance;
 mod error;
 mod evaluate;
 mod ids;
@@ -53,7 +54,7 @@ mod policy;
 pub mod post_hoc;
 mod profile;
 pub mod record;
-mod reduce;
+
 mod reestimate;
 mod rule;
 mod schedule;

@@ -9,7 +9,7 @@ use burn::tensor::kind::BridgeTensor;
 
 use crate::policy::Class;
 use crate::shadow::{Shadow, Slot};
-use crate::{Action, EmaConfig, EmaError, Moment, PlainRecord, Policy, Rule, reduce};
+use crate::{Action, EmaConfig, EmaError, Moment, PlainRecord, Policy, Rule, distance};
 
 /// An exponential moving average of the weights of a model `M`.
 ///
@@ -182,7 +182,7 @@ impl<M: Module> EmaModel<M> {
             .zip(self.shadow.slots())
             .filter(|((action, _), _)| *action == Action::Average)
             .map(|((_, source), slot)| (&source.value, slot.value()));
-        Ok(reduce::relative_distance(averaged))
+        Ok(distance::relative_distance(averaged))
     }
 
     pub(crate) fn policy(&self) -> &Policy {

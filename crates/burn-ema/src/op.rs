@@ -5,7 +5,7 @@
 
 use burn::backend::TensorMetadata;
 use burn::tensor::kind::{Basic, BridgeTensor};
-use burn::tensor::{Bool, DType, Device, Float, FloatDType, Int, Tensor, TensorData};
+use burn::tensor::{Bool, Bytes, DType, Device, Float, FloatDType, Int, Tensor, TensorData};
 use burn_ema_kernels::Average;
 
 use crate::lazy_read;
@@ -48,11 +48,14 @@ pub(crate) fn add(a: BridgeTensor, b: BridgeTensor) -> BridgeTensor {
 /// A float tensor like `old` with other values, in row-major order.
 pub(crate) fn filled(old: &BridgeTensor, values: &[f64]) -> BridgeTensor {
     let data = TensorData::new(values.to_vec(), old.shape());
-    let options = (&device(old), old.dtype());
+    from_data::<Float>(data, &device(old), old.dtype())
+}
+
+fn from_data<K: Basic>(data: TensorData, device: &Device, dtype: DType) -> BridgeTensor {
     macro_rules! of_rank {
         ($($rank:literal)*) => {
-            match old.rank() {
-                $($rank => Tensor::<$rank>::from_data(data, options).into_bridge(),)*
+            match data.rank() {
+                $($rank => Tensor::<$rank, K>::from_data(data, (device, dtype)).into_bridge(),)*
                 rank => unreachable!("rank {rank} is refused when an average is made"),
             }
         };
@@ -62,7 +65,11 @@ pub(crate) fn filled(old: &BridgeTensor, values: &[f64]) -> BridgeTensor {
 
 /// The tensor on `device`, and as `dtype` if it is a float.
 pub(crate) fn conform(tensor: BridgeTensor, device: &Device, dtype: DType) -> BridgeTensor {
-    let tensor = on_device(tensor, device);
+    cast(on_device(tensor, device), dtype)
+}
+
+/// The tensor as `dtype`, if it is a float.
+pub(crate) fn cast(tensor: BridgeTensor, dtype: DType) -> BridgeTensor {
     let is_cast = !tensor.is_int() && !tensor.is_bool() && tensor.dtype() != dtype;
     match float_dtype(dtype).filter(|_| is_cast) {
         Some(dtype) => any::<Float>(tensor).cast(dtype).into_bridge(),
@@ -85,12 +92,19 @@ pub(crate) fn on_device(tensor: BridgeTensor, target: &Device) -> BridgeTensor {
 }
 
 fn transferred<K: Basic>(tensor: BridgeTensor, target: &Device) -> BridgeTensor {
-    let is_read_late = lazy_read::happens_on(&device(&tensor)) && !lazy_read::happens_on(target);
-    let tensor = any::<K>(tensor).to_device(target);
-    if is_read_late {
-        // Has the values fetched, before somebody writes over them where they come from.
-        std::hint::black_box(tensor.to_data().as_bytes().first());
+    let source = device(&tensor);
+    if lazy_read::happens_on(target) || !lazy_read::happens_on(&source) {
+        return any::<K>(tensor).to_device(target).into_bridge();
     }
+    // Has the values now, before somebody writes over them where they come from.
+    if lazy_read::shows_own_memory(&source) {
+        let (data, dtype) = (any::<K>(tensor.clone()).into_data(), tensor.dtype());
+        let bytes = Bytes::from_bytes_vec(data.as_bytes().to_vec());
+        let data = TensorData::from_bytes(bytes, tensor.shape(), dtype);
+        return from_data::<K>(data, target, dtype);
+    }
+    let tensor = any::<K>(tensor).to_device(target);
+    std::hint::black_box(tensor.to_data().as_bytes().first());
     tensor.into_bridge()
 }
 

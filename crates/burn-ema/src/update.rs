@@ -8,7 +8,7 @@ use burn::tensor::{DType, Device};
 
 use crate::policy::Class;
 use crate::shadow::{Moves, Shadow, Source};
-use crate::{Action, EmaError, EmaModel, NonFinite, Phase, op, reduce};
+use crate::{Action, EmaError, EmaModel, NonFinite, Phase, op};
 
 /// What a call of [`EmaModel::update`] did.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -35,6 +35,11 @@ impl<M: Module> EmaModel<M> {
     ///
     /// If `source` is not of the structure that the average was made from, or holds NaN or infinity
     /// and [`NonFinite::Error`] is set. Neither values nor counters have changed then.
+    ///
+    /// # Panics
+    ///
+    /// If the backend does, say because memory is used up. Some of the values are lost then, and whatever asks for them
+    /// panics: go on from a record, or make a new average.
     pub fn update(&mut self, source: &M) -> Result<Update, EmaError> {
         if self.phase() == Phase::Wait {
             return Ok(self.finish(&Due::Nothing));
@@ -122,14 +127,14 @@ impl<M: Module> EmaModel<M> {
             .map(|((slot, source), _)| (slot, &source.value))
         };
         if finite.all(actions, || {
-            reduce::all_finite(averaged().map(|(_, value)| value))
+            burn_ema_kernels::all_finite(averaged().map(|(_, value)| value))
         }) {
             return Ok(true);
         }
         if self.config().non_finite == NonFinite::Skip {
             return Ok(false);
         }
-        let culprit = averaged().find(|(_, value)| !reduce::all_finite([*value]));
+        let culprit = averaged().find(|(_, value)| !burn_ema_kernels::all_finite([*value]));
         Err(EmaError::NonFinite {
             path: culprit.map_or_else(String::new, |(slot, _)| slot.path.clone()),
         })

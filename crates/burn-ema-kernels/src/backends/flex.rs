@@ -5,7 +5,7 @@ use burn_flex::{Flex, FlexTensor, Layout};
 use bytemuck::Pod;
 use half::{bf16, f16};
 
-use crate::cpu::{self, Lerp, Piece};
+use crate::host::{self, Lerp, Numbers, Piece};
 use crate::{Batch, LerpOps};
 
 impl LerpOps for Flex {
@@ -31,19 +31,19 @@ impl LerpOps for Flex {
                 (value, source) => unreachable!("{value:?} and {source:?} were not let through"),
             }
         }
-        cpu::run(pieces);
+        host::run(pieces);
         values
     }
 }
 
-/// Whether all values are finite; `None` if they do not lie one after the other.
-pub(crate) fn all_finite(tensor: &FlexTensor) -> Option<bool> {
+/// The values, if they lie one after the other.
+pub(crate) fn numbers(tensor: &FlexTensor) -> Option<Numbers<'_>> {
     let range = memory(tensor)?;
     Some(match tensor.dtype() {
-        DType::F32 => cpu::all_finite(&tensor.storage::<f32>()[range]),
-        DType::F64 => cpu::all_finite(&tensor.storage::<f64>()[range]),
-        DType::F16 => cpu::all_finite(&tensor.storage::<f16>()[range]),
-        DType::BF16 => cpu::all_finite(&tensor.storage::<bf16>()[range]),
+        DType::F32 => tensor.storage::<f32>()[range].into(),
+        DType::F64 => tensor.storage::<f64>()[range].into(),
+        DType::F16 => tensor.storage::<f16>()[range].into(),
+        DType::BF16 => tensor.storage::<bf16>()[range].into(),
         _ => return None,
     })
 }
@@ -74,8 +74,8 @@ fn add<'a, E, S>(
     source: &'a FlexTensor,
     weight: f64,
 ) where
-    E: Lerp<S> + Element + Pod,
-    S: Element + Pod,
+    E: Lerp<S> + Element + Pod + Send,
+    S: Element + Pod + Sync,
     Piece<'a>: From<(&'a mut [E], &'a [S], f64)>,
 {
     let range = memory(value).expect("it was made to have no gaps");
@@ -90,18 +90,18 @@ fn add<'a, E, S>(
     // The one that differs in order is read index by index.
     let layout = source.layout().clone();
     let average = &mut value.storage_mut::<E>()[range];
-    cpu::lerp_strided(average, values, strided(&layout), weight);
+    host::lerp_strided(average, values, strided(&layout), weight);
 }
 
 fn memory(tensor: &FlexTensor) -> Option<std::ops::Range<usize>> {
     match tensor.layout().contiguous_offsets() {
         Some((start, end)) => Some(start..end),
-        None => cpu::dense(strided(tensor.layout())),
+        None => host::dense(strided(tensor.layout())),
     }
 }
 
-fn strided(layout: &Layout) -> cpu::Layout<'_> {
-    cpu::Layout {
+fn strided(layout: &Layout) -> host::Layout<'_> {
+    host::Layout {
         shape: layout.shape(),
         strides: layout.strides(),
         offset: layout.start_offset(),

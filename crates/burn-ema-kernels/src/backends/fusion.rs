@@ -1,14 +1,15 @@
-//! Fusion: the batch waits in its stream as one operation, which the wrapped backend runs.
+//! Fusion: a batch waits in its stream as one operation, which the wrapped backend runs.
 
 use std::marker::PhantomData;
 
-use burn::backend::tensor::FloatTensor;
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::tensor::{DType, Shape};
 use burn_fusion::custom::{
     CustomOpIr, HandleContainer, Operation, OperationIr, StreamId, TensorIr,
 };
 use burn_fusion::{ExecutionError, Fusion, FusionBackend, FusionRuntime};
 
-use crate::{Batch, LerpOps, Member};
+use crate::{Batch, GuardOps, LerpOps, Member};
 
 impl<B: FusionBackend + LerpOps> LerpOps for Fusion<B> {
     fn lerp_batch(batch: Batch<Self>) -> Vec<FloatTensor<Self>> {
@@ -75,6 +76,47 @@ impl<B: FusionBackend + LerpOps> Operation<B::FusionRuntime> for Lerp<B> {
         for (output, value) in self.desc.outputs.iter().zip(updated) {
             handles.register_float_tensor::<B>(&output.id, value);
         }
+        Ok(())
+    }
+}
+
+impl<B: FusionBackend + GuardOps> GuardOps for Fusion<B> {
+    fn non_finite(batch: Batch<Self>) -> IntTensor<Self> {
+        let client = batch.sources[0].client.clone();
+        let sources = batch.sources.into_iter();
+        let inputs: Vec<TensorIr> = sources.map(|source| source.into_ir()).collect();
+        let found = TensorIr::uninit(client.create_empty_handle(), Shape::new([1]), DType::U32);
+        let desc = CustomOpIr::new("burn_ema::non_finite", &inputs, &[found]);
+        let operation = NonFinite::<B> {
+            desc: desc.clone(),
+            backend: PhantomData,
+        };
+        let outputs = client.register(StreamId::current(), OperationIr::Custom(desc), operation);
+        let found = outputs.into_iter().next();
+        found.expect("there is one output")
+    }
+}
+
+#[derive(Debug)]
+struct NonFinite<B> {
+    desc: CustomOpIr,
+    backend: PhantomData<B>,
+}
+
+impl<B: FusionBackend + GuardOps> Operation<B::FusionRuntime> for NonFinite<B> {
+    fn execute(
+        &self,
+        handles: &mut HandleContainer<<B::FusionRuntime as FusionRuntime>::FusionHandle>,
+    ) -> Result<(), ExecutionError> {
+        let inputs = self.desc.inputs.iter();
+        let sources = inputs
+            .map(|tensor| handles.get_float_tensor::<B>(tensor))
+            .collect();
+        let found = B::non_finite(Batch {
+            sources,
+            averages: Vec::new(),
+        });
+        handles.register_int_tensor::<B>(&self.desc.outputs[0].id, found);
         Ok(())
     }
 }

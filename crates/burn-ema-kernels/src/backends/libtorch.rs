@@ -8,7 +8,7 @@ use burn_tch::{LibTorch, TchTensor};
 use half::{bf16, f16};
 use tch::{Device, Kind, Tensor};
 
-use crate::cpu::{self, Piece};
+use crate::host::{self, Numbers, Piece};
 use crate::{Batch, LerpOps};
 
 /// Values up to which a call of `lerp_` takes longer than the work.
@@ -35,13 +35,13 @@ impl LerpOps for LibTorch {
                 let _same = value.lerp_(&source.to_kind(value.kind()), weight);
             }
         }
-        cpu::run(pieces);
+        host::run(pieces);
         values
     }
 }
 
-/// Whether all values are finite; `None` if they are not in the processor's memory, one after the other.
-pub(crate) fn all_finite(tensor: &TchTensor) -> Option<bool> {
+/// The values, if they are in the processor's memory, one after the other.
+pub(crate) fn numbers(tensor: &TchTensor) -> Option<Numbers<'_>> {
     let tensor = &tensor.tensor;
     if !is_at_hand(tensor) {
         return None;
@@ -49,10 +49,10 @@ pub(crate) fn all_finite(tensor: &TchTensor) -> Option<bool> {
     // SAFETY: the values are at hand, and of the type that their kind says.
     unsafe {
         match tensor.kind() {
-            Kind::Float => Some(cpu::all_finite(slice::<f32>(tensor))),
-            Kind::Double => Some(cpu::all_finite(slice::<f64>(tensor))),
-            Kind::Half => Some(cpu::all_finite(slice::<f16>(tensor))),
-            Kind::BFloat16 => Some(cpu::all_finite(slice::<bf16>(tensor))),
+            Kind::Float => Some(slice::<f32>(tensor).into()),
+            Kind::Double => Some(slice::<f64>(tensor).into()),
+            Kind::Half => Some(slice::<f16>(tensor).into()),
+            Kind::BFloat16 => Some(slice::<bf16>(tensor).into()),
             _ => None,
         }
     }

@@ -3,7 +3,7 @@
 use burn_ndarray::{NdArray, NdArrayTensor};
 use ndarray::{ArcArray, ArrayView, IxDyn, Zip};
 
-use crate::cpu::{self, Lerp, Piece};
+use crate::host::{self, Lerp, Numbers, Piece};
 use crate::{Batch, LerpOps};
 
 impl LerpOps for NdArray {
@@ -27,16 +27,16 @@ impl LerpOps for NdArray {
                 (value, source) => unreachable!("{value:?} and {source:?} were not let through"),
             }
         }
-        cpu::run(pieces);
+        host::run(pieces);
         values
     }
 }
 
-/// Whether all values are finite; `None` if they do not lie one after the other.
-pub(crate) fn all_finite(tensor: &NdArrayTensor) -> Option<bool> {
+/// The values, if they lie one after the other.
+pub(crate) fn numbers(tensor: &NdArrayTensor) -> Option<Numbers<'_>> {
     match tensor {
-        NdArrayTensor::F32(values) => values.view().to_slice_memory_order().map(cpu::all_finite),
-        NdArrayTensor::F64(values) => values.view().to_slice_memory_order().map(cpu::all_finite),
+        NdArrayTensor::F32(values) => values.view().to_slice_memory_order().map(Numbers::from),
+        NdArrayTensor::F64(values) => values.view().to_slice_memory_order().map(Numbers::from),
         _ => None,
     }
 }

@@ -82,6 +82,10 @@ impl<M: Module> EmaSet<M> {
     /// # Errors
     ///
     /// If one of the averages cannot be updated, as in [`EmaModel::update`]. None of them has changed then.
+    ///
+    /// # Panics
+    ///
+    /// As [`EmaModel::update`].
     pub fn update(&mut self, source: &M) -> Result<Vec<Update>, EmaError> {
         self.align()?;
         let averages = self.members.iter().map(|member| &member.average);

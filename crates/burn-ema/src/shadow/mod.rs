@@ -161,10 +161,9 @@ impl<M: Module> Shadow<M> {
 
     /// The averaged model as it runs: validation state, values of the source's dtypes.
     pub(crate) fn model(&self) -> M {
-        let values = |slot: &Slot| {
-            let value = slot.share();
-            let device = op::device(&value);
-            op::conform(value, &device, slot.source_dtype)
+        let values = |slot: &Slot| match slot.is_widened() {
+            true => op::cast(slot.value().clone(), slot.source_dtype),
+            false => slot.share(),
         };
         self.skeleton.filled(&self.slots, values)
     }

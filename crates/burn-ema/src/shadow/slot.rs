@@ -89,6 +89,11 @@ impl Slot {
         &self.shape
     }
 
+    /// Whether it is a float of another dtype than the source's.
+    pub(crate) fn is_widened(&self) -> bool {
+        self.dtype().is_float() && self.dtype() != self.source_dtype
+    }
+
     pub(crate) fn dtype(&self) -> DType {
         self.value().dtype()
     }

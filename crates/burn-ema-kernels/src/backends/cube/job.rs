@@ -8,6 +8,7 @@ use burn_cubecl::cubecl::prelude::AddressType;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
+use super::layout::{are_in_step, span, width};
 use crate::Batch;
 
 pub(super) struct Job {
@@ -135,31 +136,4 @@ impl Average {
             weight,
         }
     }
-}
-
-/// Whether a walk through memory meets the elements of both in the same order.
-///
-/// Gaps may be on the way, as a pitched allocation has them at the ends of rows: walking through them costs less than
-/// closing them. They are written only in memory that nobody else holds.
-fn are_in_step(a: &CubeTensor, b: &CubeTensor) -> bool {
-    let are_rows = !a.meta.is_tiled() && !b.meta.is_tiled();
-    let strides = a.meta.strides().iter().zip(b.meta.strides().iter());
-    let mut dims = a.meta.shape().iter().zip(strides);
-    let are_alike = dims.all(|(dim, (a, b))| *dim == 1 || a == b);
-    are_rows && are_alike && a.is_nonoverlapping() && span(a) <= 2 * a.meta.num_elements()
-}
-
-/// Elements from the first to the last in memory.
-fn span(tensor: &CubeTensor) -> usize {
-    let dims = tensor.meta.shape().iter().zip(tensor.meta.strides().iter());
-    let last: usize = dims.map(|(dim, stride)| (dim - 1) * stride).sum();
-    last + 1
-}
-
-/// The widest vectors of which there is a whole number.
-fn width(tensor: &CubeTensor, length: usize) -> usize {
-    let mut widths = tensor.client.io_optimized_vector_sizes(tensor.dtype.size());
-    widths
-        .find(|width| length.is_multiple_of(*width))
-        .unwrap_or(1)
 }

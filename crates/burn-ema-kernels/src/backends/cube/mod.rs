@@ -1,13 +1,16 @@
 //! CubeCL: a few launches for a whole batch, each for as many tensors as the device binds at once.
 
+mod division;
+mod guard;
 mod job;
 mod kernel;
 mod launch;
+mod layout;
 
 use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 
-use crate::{Batch, LerpOps};
+use crate::{Batch, GuardOps, LerpOps};
 
 impl LerpOps for CubeBackend {
     fn lerp_batch(batch: Batch<Self>) -> Vec<CubeTensor> {
@@ -20,5 +23,11 @@ impl LerpOps for CubeBackend {
             launch::run(&client, alike);
         }
         values
+    }
+}
+
+impl GuardOps for CubeBackend {
+    fn non_finite(batch: Batch<Self>) -> CubeTensor {
+        guard::non_finite(batch.sources)
     }
 }

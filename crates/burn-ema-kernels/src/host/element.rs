@@ -62,26 +62,3 @@ impl Lerp<f16> for f32 {
         }
     }
 }
-
-/// A number that may be NaN or infinite.
-pub(crate) trait Finite: Sync + Sized {
-    /// Whether none of them is.
-    fn all_finite(values: &[Self]) -> bool;
-}
-
-macro_rules! finite {
-    ($float:ty, $exponent:expr) => {
-        impl Finite for $float {
-            fn all_finite(values: &[$float]) -> bool {
-                // No early exit within a block, so that the compiler takes many at once.
-                let is_finite = |value: &$float| value.to_bits() & $exponent != $exponent;
-                let mut blocks = values.chunks(1024);
-                blocks.all(|block| block.iter().fold(true, |all, value| all & is_finite(value)))
-            }
-        }
-    };
-}
-finite!(f32, 0x7f80_0000);
-finite!(f64, 0x7ff0_0000_0000_0000);
-finite!(bf16, 0x7f80);
-finite!(f16, 0x7c00);

@@ -3,11 +3,7 @@
 use half::{bf16, f16};
 use rayon::prelude::*;
 
-use super::{Lerp, WORTH_A_THREAD};
-
-/// Numbers in a piece of work. Of f32, two of them fit into the second-level cache of a core: the source, which is
-/// read once for all of its averages, and an average.
-const LENGTH: usize = 1 << 15;
+use super::{LENGTH, Lerp, worth_a_thread};
 
 /// Work on one average: a run of its memory, that of its source, and the weight.
 #[derive(Debug)]
@@ -84,16 +80,14 @@ impl<'a, E, S> Run<'a, E, S> {
 pub(crate) fn run(pieces: Vec<Piece<'_>>) {
     let numbers: usize = pieces.iter().map(Piece::len).sum();
     let mut pieces = short(pieces);
-    if numbers <= WORTH_A_THREAD || rayon::current_num_threads() == 1 {
-        pieces.iter_mut().for_each(Piece::run);
-        return;
+    match worth_a_thread(pieces.len(), numbers) {
+        None => pieces.iter_mut().for_each(Piece::run),
+        // Work is halved until there is about as much left as is worth a thread.
+        Some(least) => pieces
+            .par_iter_mut()
+            .with_min_len(least)
+            .for_each(Piece::run),
     }
-    // Work is halved until there is about as much left as is worth a thread.
-    let worth = pieces.len() * WORTH_A_THREAD / numbers;
-    pieces
-        .par_iter_mut()
-        .with_min_len(worth.max(1))
-        .for_each(Piece::run);
 }
 
 /// Cuts pieces into ones that fit into a cache, such that those which read the same memory follow each other.

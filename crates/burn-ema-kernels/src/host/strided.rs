@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use super::Lerp;
+use rayon::prelude::*;
+
+use super::{LENGTH, Lerp};
 
 /// Where the values of a tensor are: those of index `i` at `offset + sum(i * strides)`.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +34,32 @@ pub(crate) fn dense(layout: Layout<'_>) -> Option<Range<usize>> {
 }
 
 /// `average + (source - average) * weight`, index by index. `average` lies row by row.
-pub(crate) fn lerp_strided<E: Lerp<S>, S: Copy>(
+pub(crate) fn lerp_strided<E: Lerp<S> + Send, S: Copy + Sync>(
+    average: &mut [E],
+    source: &[S],
+    layout: Layout<'_>,
+    weight: f64,
+) {
+    if average.len() <= LENGTH {
+        return lerp_part(average, source, layout, weight);
+    }
+    // Whole rows for each thread, or what is the like of them in other ranks.
+    let row = average.len() / layout.shape[0];
+    let rows = LENGTH.div_ceil(row);
+    let parts = average.par_chunks_mut(rows * row).enumerate();
+    parts.for_each(|(part, average)| {
+        let mut shape = layout.shape.to_vec();
+        shape[0] = average.len() / row;
+        let layout = Layout {
+            shape: &shape,
+            strides: layout.strides,
+            offset: at(layout.offset, part * rows, layout.strides[0]),
+        };
+        lerp_part(average, source, layout, weight);
+    });
+}
+
+fn lerp_part<E: Lerp<S>, S: Copy>(
     average: &mut [E],
     source: &[S],
     layout: Layout<'_>,
@@ -60,7 +87,7 @@ pub(crate) fn lerp_strided<E: Lerp<S>, S: Copy>(
                     offset: at(offset, index, strides[0]),
                 };
                 let average = &mut average[index * length..(index + 1) * length];
-                lerp_strided(average, source, layout, weight);
+                lerp_part(average, source, layout, weight);
             }
         }
     }
