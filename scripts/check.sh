@@ -7,7 +7,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-STAGES=(fmt scripts test doctest clippy docs core bench example gan profiles ndarray tch wgpu fusion)
+STAGES=(fmt scripts test doctest clippy docs core bench example gan profiles ndarray tch wgpu vulkan fusion compile)
 
 if [ -n "${CI:-}" ]; then
     export CARGO_INCREMENTAL=0 # fresh builds gain nothing from it
@@ -124,10 +124,27 @@ check_wgpu() {
     backend_tests wgpu "wgpu flex"
 }
 
+# Kernels as SPIR-V. Debian 12's Mesa dies of Burn's reductions, so only tests that have none.
+check_vulkan() {
+    setup wgpu
+    local options=() test
+    for test in devices dtype hook_decay hook_parity kernels non_finite peers_golden policy post_hoc schedule walk; do
+        options+=(--test "$test")
+    done
+    backend_tests vulkan "vulkan flex" "${options[@]}"
+}
+
 # Operations wait in a stream, and tensors there are handles of handles.
 check_fusion() {
     setup wgpu
-    backend_tests wgpu "wgpu fusion flex" --test kernels --test update --test set --test devices
+    backend_tests wgpu "wgpu fusion flex" --test kernels --test update --test set --test devices --test non_finite
+}
+
+# What there is no device for. `cuda`, `rocm` and `cpu` build LLVM in, which their build fetches from elsewhere than crates
+# come from: not here.
+check_compile() {
+    cargo check -p burn-ema-train --no-default-features --features webgpu
+    cargo check -p burn-ema-train --no-default-features --features metal
 }
 
 report=()

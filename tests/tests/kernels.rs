@@ -528,17 +528,73 @@ fn large_tensors_that_lie_in_another_order_are_updated() {
 /// What lies between the values of a tensor is not its own.
 #[test]
 fn only_the_values_of_a_tensor_are_looked_at() {
-    let values = [[1.0, 2.0, f32::NAN], [3.0, 4.0, f32::NAN]];
-    let whole = Tensor::<2>::from_floats(values, &device());
-    let finite = whole.clone().slice([0..2, 0..2]);
-    let tensors = [
-        finite.clone().into_bridge(),
-        finite.transpose().into_bridge(),
-    ];
-    assert!(all_finite(&tensors));
-    assert!(!all_finite(&[whole
-        .clone()
-        .slice([1..2, 1..3])
-        .into_bridge()]));
-    assert!(!all_finite(&[whole.flip([0, 1]).into_bridge()]));
+    let rows = 5;
+    for (columns, kept) in [(3, 2), (6, 5), (8, 4), (12, 8), (9, 1)] {
+        let cut = |bad: Option<usize>| {
+            let number = |i| match (i / columns * kept + i % columns, i % columns < kept) {
+                (at, true) if Some(at) == bad => f32::INFINITY,
+                (at, true) => at as f32,
+                (_, false) => f32::NAN,
+            };
+            let whole = line((0..rows * columns).map(number).collect());
+            whole.reshape([rows, columns]).slice([0..rows, 0..kept])
+        };
+        let finite = cut(None);
+        let flipped = finite.clone().flip([0, 1]);
+        let tensors = [finite.clone(), finite.transpose(), flipped].map(Tensor::into_bridge);
+        assert!(all_finite(&tensors), "{kept} of {columns}");
+        for bad in 0..rows * kept {
+            let cut = cut(Some(bad));
+            let is_seen = !all_finite(&[cut.clone().into_bridge()])
+                && !all_finite(&[cut.transpose().into_bridge()]);
+            assert!(is_seen, "{bad} of {kept} of {columns}");
+        }
+    }
+}
+
+/// Fusion's tensors have no memory until they are needed.
+#[cfg(all(
+    any(
+        feature = "wgpu",
+        feature = "vulkan",
+        feature = "cuda",
+        feature = "cpu"
+    ),
+    not(feature = "fusion")
+))]
+#[test]
+fn averages_on_cubecl_stay_in_their_memory_unless_it_is_shared() {
+    use burn::backend::{BackendTensor, DispatchTensorKind};
+
+    let memory = |tensor: &BridgeTensor| match &tensor.as_parts().1.kind {
+        DispatchTensorKind::Cube(BackendTensor::Float(tensor)) => {
+            Some(tensor.handle.memory.clone().binding().id())
+        }
+        _ => None,
+    };
+    let matrix = |number: f32| Tensor::<2>::full([40, 24], number, &device());
+    // Both row by row, and both column by column.
+    let ways: [fn(Tensor<2>) -> Tensor<2>; 2] = [|tensor| tensor, Tensor::transpose];
+    for way in ways {
+        let (average, source) = (way(matrix(1.0)), way(matrix(3.0)));
+        let moved = |value: BridgeTensor| {
+            let average = Average {
+                value,
+                source: 0,
+                weight: 0.5,
+            };
+            lerp(vec![source.clone().into_bridge()], vec![average]).remove(0)
+        };
+        let value = average.into_bridge();
+        let Some(before) = memory(&value) else {
+            println!("SKIPPED averages_on_cubecl_stay_in_their_memory: not on it");
+            return;
+        };
+        let value = moved(value);
+        assert_eq!(memory(&value), Some(before));
+        let held = value.clone();
+        let value = moved(value);
+        assert_eq!(memory(&held), Some(before));
+        assert_ne!(memory(&value), Some(before));
+    }
 }

@@ -14,7 +14,7 @@ use crate::portable;
 ///
 /// # Panics
 ///
-/// If a tensor is no float.
+/// If a tensor is no float, or has autodiff.
 ///
 /// # Example
 ///

@@ -11,9 +11,10 @@ impl<M: Module> EmaModel<M> {
     ///
     /// This is free after the first call since the last update, and copies no tensor (half-precision
     /// ones are rounded from the average, and so made anew). Later updates never change it or a clone
-    /// of it; while a clone is alive they copy what it holds instead of working in place (on Burn's CubeCL backends the
-    /// next one does so even if no clone is alive, as `into_data` reads late there). As ever in Burn a clone shares BatchNorm's running statistics; for a model to train or to load into, take
-    /// `ema.clone().into_model()`.
+    /// of it; while a clone is alive they copy what it holds instead of working in place. (On Burn's
+    /// CubeCL backends, where `into_data` reads late, the next update copies even if no clone is alive.)
+    /// As ever in Burn a clone shares BatchNorm's running statistics; for a model to train or to load
+    /// into, take `ema.clone().into_model()`.
     pub fn model(&self) -> &M {
         self.handed_out.get_or_init(|| self.settled().model())
     }

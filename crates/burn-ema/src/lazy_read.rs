@@ -10,30 +10,45 @@ use std::sync::{Mutex, PoisonError};
 
 use burn::tensor::{AllocationProperty, Device, Tensor};
 
+/// When the values of a tensor are read that were asked for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Read {
+    AtOnce,
+    /// When somebody looks at them.
+    Late,
+    /// Each time that somebody looks at them, in the memory of the tensor.
+    InPlace,
+}
+
 /// Whether values on `device` may be read after they have been handed out.
 pub(crate) fn happens_on(device: &Device) -> bool {
-    fetches_late(device) || shows_own_memory(device)
+    read(device) != Read::AtOnce
 }
 
-/// Whether values on `device` are fetched when they are looked at.
-fn fetches_late(device: &Device) -> bool {
-    property(device) == AllocationProperty::Device
+/// Whether values that go from `source` to `target` may be read after that.
+pub(crate) fn happens_between(source: &Device, target: &Device) -> bool {
+    match read(source) {
+        Read::AtOnce => false,
+        // Devices that read late do what they are asked to in order.
+        Read::Late => !happens_on(target),
+        Read::InPlace => true,
+    }
 }
 
-/// Whether values on `device` are looked at where the tensor has them.
-pub(crate) fn shows_own_memory(device: &Device) -> bool {
-    property(device) == AllocationProperty::Other
-}
-
-/// Of what `into_data` returns.
-fn property(device: &Device) -> AllocationProperty {
-    static KNOWN: Mutex<Vec<(Device, AllocationProperty)>> = Mutex::new(Vec::new());
+fn read(device: &Device) -> Read {
+    static KNOWN: Mutex<Vec<(Device, Read)>> = Mutex::new(Vec::new());
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((_, property)) = known.iter().find(|(other, _)| other == device) {
-        return *property;
+    if let Some((_, read)) = known.iter().find(|(other, _)| other == device) {
+        return *read;
     }
     let data = Tensor::<1>::zeros([1], device).into_data();
-    let property = data.bytes().property();
-    known.push((device.clone(), property));
-    property
+    let before = data.bytes().property();
+    std::hint::black_box(data.as_bytes().first());
+    let read = match (before, data.bytes().property()) {
+        (_, AllocationProperty::Other) => Read::InPlace,
+        (AllocationProperty::Device, _) => Read::Late,
+        _ => Read::AtOnce,
+    };
+    known.push((device.clone(), read));
+    read
 }

@@ -54,7 +54,6 @@ mod policy;
 pub mod post_hoc;
 mod profile;
 pub mod record;
-
 mod reestimate;
 mod rule;
 mod schedule;

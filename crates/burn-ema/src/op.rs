@@ -77,35 +77,42 @@ pub(crate) fn cast(tensor: BridgeTensor, dtype: DType) -> BridgeTensor {
     }
 }
 
-/// The tensor on `device`.
+/// The tensor on `target`.
 pub(crate) fn on_device(tensor: BridgeTensor, target: &Device) -> BridgeTensor {
     if is_on(&tensor, target) {
         return tensor;
     }
-    if tensor.is_int() {
-        transferred::<Int>(tensor, target)
-    } else if tensor.is_bool() {
-        transferred::<Bool>(tensor, target)
-    } else {
-        transferred::<Float>(tensor, target)
+    let is_read_late = lazy_read::happens_between(&device(&tensor), target);
+    match (is_read_late, tensor.is_bool(), tensor.is_int()) {
+        (false, true, _) => sent::<Bool>(tensor, target),
+        (false, _, true) => sent::<Int>(tensor, target),
+        (false, ..) => sent::<Float>(tensor, target),
+        (true, true, _) => sent_bool_now(tensor, target),
+        (true, _, true) => sent_now::<Int>(tensor, target),
+        (true, ..) => sent_now::<Float>(tensor, target),
     }
 }
 
-fn transferred<K: Basic>(tensor: BridgeTensor, target: &Device) -> BridgeTensor {
-    let source = device(&tensor);
-    if lazy_read::happens_on(target) || !lazy_read::happens_on(&source) {
-        return any::<K>(tensor).to_device(target).into_bridge();
-    }
-    // Has the values now, before somebody writes over them where they come from.
-    if lazy_read::shows_own_memory(&source) {
-        let (data, dtype) = (any::<K>(tensor.clone()).into_data(), tensor.dtype());
-        let bytes = Bytes::from_bytes_vec(data.as_bytes().to_vec());
-        let data = TensorData::from_bytes(bytes, tensor.shape(), dtype);
-        return from_data::<K>(data, target, dtype);
-    }
-    let tensor = any::<K>(tensor).to_device(target);
-    std::hint::black_box(tensor.to_data().as_bytes().first());
-    tensor.into_bridge()
+fn sent<K: Basic>(tensor: BridgeTensor, target: &Device) -> BridgeTensor {
+    any::<K>(tensor).to_device(target).into_bridge()
+}
+
+/// As [`sent`], but the values have arrived before somebody writes over them where they come from.
+fn sent_now<K: Basic>(tensor: BridgeTensor, target: &Device) -> BridgeTensor {
+    let (shape, dtype) = (tensor.shape(), tensor.dtype());
+    let data = any::<K>(tensor).into_data();
+    let bytes = Bytes::from_bytes_vec(data.as_bytes().to_vec());
+    from_data::<K>(TensorData::from_bytes(bytes, shape, dtype), target, dtype)
+}
+
+/// The same for booleans. Backends store them in several ways: `to_device` keeps that of the source, and Burn could not
+/// send the tensor back if it were the target's own.
+fn sent_bool_now(tensor: BridgeTensor, target: &Device) -> BridgeTensor {
+    // In memory that nobody writes over.
+    let copy = any::<Bool>(tensor).bool_not().bool_not();
+    let sent = copy.to_device(target);
+    std::hint::black_box(sent.to_data().as_bytes().first());
+    sent.into_bridge()
 }
 
 /// The device of a tensor.

@@ -6,6 +6,9 @@ use rayon::prelude::*;
 
 use super::{LENGTH, Lerp};
 
+/// Rows and columns of a matrix that are gone through together.
+const TILE: usize = 32;
+
 /// Where the values of a tensor are: those of index `i` at `offset + sum(i * strides)`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Layout<'a> {
@@ -43,9 +46,18 @@ pub(crate) fn lerp_strided<E: Lerp<S> + Send, S: Copy + Sync>(
     if average.len() <= LENGTH {
         return lerp_part(average, source, layout, weight);
     }
+    if let [1, rest @ ..] = layout.shape {
+        let (shape, strides) = (rest, &layout.strides[1..]);
+        let layout = Layout {
+            shape,
+            strides,
+            ..layout
+        };
+        return lerp_strided(average, source, layout, weight);
+    }
     // Whole rows for each thread, or what is the like of them in other ranks.
     let row = average.len() / layout.shape[0];
-    let rows = LENGTH.div_ceil(row);
+    let rows = LENGTH.div_ceil(row).max(TILE);
     let parts = average.par_chunks_mut(rows * row).enumerate();
     parts.for_each(|(part, average)| {
         let mut shape = layout.shape.to_vec();
@@ -101,7 +113,6 @@ fn lerp_matrix<E: Lerp<S>, S: Copy>(
     layout: Layout<'_>,
     weight: f64,
 ) {
-    const TILE: usize = 32;
     for top in (0..rows).step_by(TILE) {
         for left in (0..columns).step_by(TILE) {
             for row in top..rows.min(top + TILE) {

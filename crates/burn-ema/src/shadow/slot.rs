@@ -89,9 +89,9 @@ impl Slot {
         &self.shape
     }
 
-    /// Whether it is a float of another dtype than the source's.
+    /// Whether it is kept in f32 for a source of half precision.
     pub(crate) fn is_widened(&self) -> bool {
-        self.dtype().is_float() && self.dtype() != self.source_dtype
+        self.dtype() == DType::F32 && matches!(self.source_dtype, DType::F16 | DType::BF16)
     }
 
     pub(crate) fn dtype(&self) -> DType {

@@ -8,14 +8,18 @@ use burn_cubecl::ops::numeric::zeros_client;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::division::{Division, MAX_TENSORS, bindings, launches};
-use super::layout::{has_no_gaps, width};
+use super::layout::{rows, span, width};
 
 /// Raises `found` if a value is not finite. Tensors are shared out among cubes as in the update.
+///
+/// Tensor `s` is made of rows of `rows[s]` vectors that begin `pitches[s]` apart; what lies between them says nothing.
 #[cube(launch, address_type = "dynamic")]
 fn non_finite_kernel<F: Float, N: Size>(
     tensors: &Sequence<Box<[Vector<F, N>]>>,
     found: &mut [Atomic<u32>],
     lengths: &Sequence<usize>,
+    rows: &Sequence<usize>,
+    pitches: &Sequence<usize>,
     bounds: &Sequence<usize>,
     #[comptime] per_unit: usize,
     #[define(F)] _dtype: ElemType,
@@ -29,12 +33,14 @@ fn non_finite_kernel<F: Float, N: Size>(
         if CUBE_POS >= first && CUBE_POS < end {
             let tensor = tensors.index(s);
             let length = lengths[s];
+            let row = rows[s];
+            let pitch = pitches[s];
             let start = (CUBE_POS - first) * CUBE_DIM as usize * per_unit + UNIT_POS as usize;
 
             let mut off = Vector::<u32, N>::new(0u32);
             for step in 0..per_unit {
                 let pos = start + step * CUBE_DIM as usize;
-                if pos < length {
+                if pos < length && pos % pitch < row {
                     let value = tensor[pos];
                     off += Vector::<u32, N>::cast_from(value.is_nan());
                     off += Vector::<u32, N>::cast_from(value.is_inf());
@@ -51,48 +57,81 @@ fn non_finite_kernel<F: Float, N: Size>(
 pub(super) fn non_finite(tensors: Vec<CubeTensor>) -> CubeTensor {
     let (client, device) = (tensors[0].client.clone(), tensors[0].device.clone());
     let found = zeros_client(client.clone(), device, Shape::new([1]), DType::U32);
-    let mut groups: Vec<(DType, usize, Vec<CubeTensor>)> = Vec::new();
-    for tensor in tensors {
-        // What is in the gaps between rows says nothing.
-        let tensor = match has_no_gaps(&tensor) {
-            true => tensor,
-            false => into_contiguous(tensor),
-        };
-        let (dtype, width) = (tensor.dtype, width(&tensor, tensor.meta.num_elements()));
-        match groups
-            .iter_mut()
-            .find(|(of, wide, _)| (*of, *wide) == (dtype, width))
-        {
-            Some((_, _, group)) => group.push(tensor),
-            None => groups.push((dtype, width, vec![tensor])),
+    let mut groups: Vec<Vec<Task>> = Vec::new();
+    for task in tensors.into_iter().map(Task::of) {
+        let alike = |group: &&mut Vec<Task>| group[0].kind() == task.kind();
+        match groups.iter_mut().find(alike) {
+            Some(group) => group.push(task),
+            None => groups.push(vec![task]),
         }
     }
     let most = bindings(&client).saturating_sub(1).clamp(1, MAX_TENSORS);
-    for (dtype, width, group) in groups {
-        for tensors in launches(group, most) {
-            let lengths: Vec<usize> = tensors
-                .iter()
-                .map(|tensor| tensor.meta.num_elements() / width)
-                .collect();
-            let division = Division::of(&client, &lengths);
-            let addresses = tensors.iter().map(CubeTensor::required_address_type);
-            non_finite_kernel::launch(
-                &client,
-                division.cube_count,
-                division.cube_dim,
-                addresses.max().unwrap_or_default(),
-                width,
-                tensors
-                    .into_iter()
-                    .map(CubeTensor::into_buffer_arg)
-                    .collect(),
-                found.clone().into_buffer_arg(),
-                lengths.into_iter().collect(),
-                division.bounds.into_iter().collect(),
-                division.per_unit,
-                dtype_to_elem_type(dtype),
-            );
-        }
+    for tasks in groups.into_iter().flat_map(|group| launches(group, most)) {
+        launch(&client, tasks, &found);
     }
     found
+}
+
+/// A tensor to look at.
+struct Task {
+    tensor: CubeTensor,
+    /// Elements of a vector.
+    width: usize,
+    /// In vectors.
+    length: usize,
+    row: usize,
+    pitch: usize,
+}
+
+impl Task {
+    fn of(tensor: CubeTensor) -> Self {
+        let (tensor, (row, pitch)) = match rows(&tensor) {
+            // Gaps are walked through, unless there is more of them than of the rest.
+            Some(rows) if span(&tensor) <= 2 * tensor.meta.num_elements() => (tensor, rows),
+            _ => {
+                let all = tensor.meta.num_elements();
+                (into_contiguous(tensor), (all, all))
+            }
+        };
+        let length = span(&tensor);
+        let width = width(&tensor, &[length, row, pitch]);
+        Self {
+            tensor,
+            width,
+            length: length / width,
+            row: row / width,
+            pitch: pitch / width,
+        }
+    }
+
+    /// What a kernel is compiled for.
+    fn kind(&self) -> (DType, usize) {
+        (self.tensor.dtype, self.width)
+    }
+}
+
+/// Looks at tensors that are alike.
+fn launch(client: &Client, tasks: Vec<Task>, found: &CubeTensor) {
+    let (dtype, width) = tasks[0].kind();
+    let lengths: Vec<usize> = tasks.iter().map(|task| task.length).collect();
+    let division = Division::of(client, &lengths);
+    let addresses = tasks.iter().map(|task| task.tensor.required_address_type());
+    non_finite_kernel::launch(
+        client,
+        division.cube_count,
+        division.cube_dim,
+        addresses.max().unwrap_or_default(),
+        width,
+        {
+            let tensors = tasks.iter().map(|task| task.tensor.clone());
+            tensors.map(CubeTensor::into_buffer_arg).collect()
+        },
+        found.clone().into_buffer_arg(),
+        lengths.into_iter().collect(),
+        tasks.iter().map(|task| task.row).collect(),
+        tasks.iter().map(|task| task.pitch).collect(),
+        division.bounds.into_iter().collect(),
+        division.per_unit,
+        dtype_to_elem_type(dtype),
+    );
 }

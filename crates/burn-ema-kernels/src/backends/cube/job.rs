@@ -67,7 +67,7 @@ pub(super) fn plan(batch: Batch<CubeBackend>, most: usize) -> (Vec<Job>, Vec<Cub
         let kind = Kind {
             value: average.value.dtype,
             source: source.dtype,
-            width: width(&average.value, length),
+            width: width(&average.value, &[length]),
             in_place: average.previous.is_none(),
         };
         let origin = (member.source, is_in_step);

@@ -21,16 +21,35 @@ pub(super) fn span(tensor: &CubeTensor) -> usize {
     last + 1
 }
 
-/// Whether every element from the first to the last in memory is one of the tensor, and is so once.
-pub(super) fn has_no_gaps(tensor: &CubeTensor) -> bool {
-    let is_rows = !tensor.meta.is_tiled();
-    is_rows && tensor.is_nonoverlapping() && span(tensor) == tensor.meta.num_elements()
+/// Length of the rows of a tensor and the distance of their beginnings, if it is made of rows without gaps. One without any
+/// gaps is a row.
+pub(super) fn rows(tensor: &CubeTensor) -> Option<(usize, usize)> {
+    if tensor.meta.is_tiled() {
+        return None;
+    }
+    let dims = tensor.meta.shape().iter().zip(tensor.meta.strides().iter());
+    let mut dims: Vec<(usize, usize)> = dims
+        .filter(|(dim, _)| **dim != 1)
+        .map(|(dim, stride)| (*stride, *dim))
+        .collect();
+    dims.sort_unstable();
+    let (mut filled, mut row) = (1, None);
+    for (stride, dim) in dims {
+        if stride != filled {
+            if row.is_some() || stride < filled {
+                return None;
+            }
+            row = Some((filled, stride));
+        }
+        filled = stride * dim;
+    }
+    Some(row.unwrap_or((filled, filled)))
 }
 
-/// The widest vectors of which `length` elements of `tensor` are a whole number.
-pub(super) fn width(tensor: &CubeTensor, length: usize) -> usize {
+/// The widest vectors of which all of `lengths` in elements of `tensor` are whole numbers.
+pub(super) fn width(tensor: &CubeTensor, lengths: &[usize]) -> usize {
     let mut widths = tensor.client.io_optimized_vector_sizes(tensor.dtype.size());
     widths
-        .find(|width| length.is_multiple_of(*width))
+        .find(|width| lengths.iter().all(|length| length.is_multiple_of(*width)))
         .unwrap_or(1)
 }
