@@ -141,10 +141,14 @@ check_fusion() {
 }
 
 # What there is no device for. `cuda`, `rocm` and `cpu` build LLVM in, which their build fetches from elsewhere than crates
-# come from: not here.
+# come from: not here. And each of the others alone, for code that only some of them use.
 check_compile() {
-    cargo check -p burn-ema-train --no-default-features --features webgpu
-    cargo check -p burn-ema-train --no-default-features --features metal
+    local feature
+    setup tch
+    for feature in webgpu metal ndarray tch; do
+        cargo clippy -p burn-ema-kernels -p burn-ema -p burn-ema-train \
+            --no-default-features --features "$feature" -- -D warnings
+    done
 }
 
 report=()

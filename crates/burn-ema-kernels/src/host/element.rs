@@ -11,6 +11,7 @@ pub(crate) trait Lerp<S> {
         Self: Sized;
 
     /// The same for one number.
+    #[cfg(any(feature = "flex", feature = "ndarray"))]
     fn lerp_one(average: &mut Self, source: &S, weight: f64)
     where
         Self: Sized,

@@ -6,11 +6,13 @@
 mod element;
 mod finite;
 mod pieces;
+#[cfg(feature = "flex")]
 mod strided;
 
 pub(crate) use element::Lerp;
 pub(crate) use finite::{Numbers, all_finite};
 pub(crate) use pieces::{Piece, run};
+#[cfg(feature = "flex")]
 pub(crate) use strided::{Layout, dense, lerp_strided};
 
 /// Numbers in a piece of work: fewer are not worth a thread, for waking one costs more than it saves. Of f32, two of
