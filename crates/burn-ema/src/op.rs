@@ -120,6 +120,11 @@ pub(crate) fn device(tensor: &BridgeTensor) -> Device {
     Device::from(tensor.as_parts().1.device())
 }
 
+/// Whether two tensors are on one device.
+pub(crate) fn are_together(a: &BridgeTensor, b: &BridgeTensor) -> bool {
+    a.as_parts().1.device() == b.as_parts().1.device()
+}
+
 /// Whether a tensor is on `device`.
 pub(crate) fn is_on(tensor: &BridgeTensor, device: &Device) -> bool {
     tensor.as_parts().1.device() == *device.as_dispatch()

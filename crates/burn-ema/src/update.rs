@@ -1,7 +1,5 @@
 //! An update: what is due is decided first, with everything that can be wrong, and then done, value by value.
 
-use std::iter::repeat_n;
-
 use burn::module::Module;
 use burn::tensor::kind::BridgeTensor;
 use burn::tensor::{DType, Device};
@@ -198,13 +196,23 @@ pub(crate) fn carry_out<M: Module>(
         if moves.is_full() {
             carry_out_moves(&mut moves, averages);
         }
+        let Some((last, others)) = averages.split_last_mut() else {
+            return;
+        };
         let mut shared = Shared::default();
-        // Clones for all but the last one, which most often is the only one: thousands of handles are not nothing.
-        let sources = repeat_n(source, averages.len());
-        for (index, ((average, due), source)) in averages.iter_mut().zip(sources).enumerate() {
-            let (change, at) = (due.change(slot), (index, slot));
+        for (index, (average, due)) in others.iter_mut().enumerate() {
+            let (change, at, source) = (due.change(slot), (index, slot), source.clone());
             shared.apply(change, at, &mut average.shadow, source, &mut moves);
         }
+        // The last one, which most often is the only one, takes the source: thousands of handles are not nothing.
+        let ((average, due), at) = (last, (others.len(), slot));
+        shared.apply(
+            due.change(slot),
+            at,
+            &mut average.shadow,
+            source,
+            &mut moves,
+        );
     }
     carry_out_moves(&mut moves, averages);
 }

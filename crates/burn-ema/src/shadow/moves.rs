@@ -69,8 +69,10 @@ impl Moves {
         weight: f64,
     ) {
         let source = self.sources.len() - 1;
-        let (value, was_shared) = shadow.slots[slot].start_move();
-        let value = self.brought(value, &op::device(&self.sources[source]));
+        let (mut value, was_shared) = shadow.slots[slot].start_move();
+        if !op::are_together(&value, &self.sources[source]) {
+            value = self.brought(value, &op::device(&self.sources[source]));
+        }
         if was_shared && lazy_read::happens_on(&op::device(&value)) {
             self.copied += bytes(&value);
             self.kept.push(value.clone());
