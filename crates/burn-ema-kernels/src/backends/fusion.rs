@@ -58,10 +58,7 @@ impl<B: FusionBackend + LerpOps> Operation<B::FusionRuntime> for Lerp<B> {
         &self,
         handles: &mut HandleContainer<<B::FusionRuntime as FusionRuntime>::FusionHandle>,
     ) -> Result<(), ExecutionError> {
-        let inputs = self.desc.inputs.iter();
-        let mut sources: Vec<FloatTensor<B>> = inputs
-            .map(|tensor| handles.get_float_tensor::<B>(tensor))
-            .collect();
+        let mut sources = inputs::<B>(&self.desc, handles);
         let values = sources.split_off(sources.len() - self.links.len());
         let links = self.links.iter();
         let averages: Vec<Member<B>> = links
@@ -108,15 +105,22 @@ impl<B: FusionBackend + GuardOps> Operation<B::FusionRuntime> for NonFinite<B> {
         &self,
         handles: &mut HandleContainer<<B::FusionRuntime as FusionRuntime>::FusionHandle>,
     ) -> Result<(), ExecutionError> {
-        let inputs = self.desc.inputs.iter();
-        let sources = inputs
-            .map(|tensor| handles.get_float_tensor::<B>(tensor))
-            .collect();
         let found = B::non_finite(Batch {
-            sources,
+            sources: inputs::<B>(&self.desc, handles),
             averages: Vec::new(),
         });
         handles.register_int_tensor::<B>(&self.desc.outputs[0].id, found);
         Ok(())
     }
+}
+
+/// The inputs of an operation, all of which are floats.
+fn inputs<B: FusionBackend>(
+    desc: &CustomOpIr,
+    handles: &mut HandleContainer<<B::FusionRuntime as FusionRuntime>::FusionHandle>,
+) -> Vec<FloatTensor<B>> {
+    let inputs = desc.inputs.iter();
+    inputs
+        .map(|tensor| handles.get_float_tensor::<B>(tensor))
+        .collect()
 }

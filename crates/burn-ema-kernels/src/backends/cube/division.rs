@@ -11,6 +11,18 @@ pub(super) fn bindings(client: &Client) -> usize {
     client.properties().hardware.max_bindings.saturating_sub(1) as usize
 }
 
+/// Those together that the same kernel does.
+pub(super) fn grouped<T>(items: Vec<T>, is_like: impl Fn(&T, &T) -> bool) -> Vec<Vec<T>> {
+    let mut groups: Vec<Vec<T>> = Vec::new();
+    for item in items {
+        match groups.iter_mut().find(|group| is_like(&group[0], &item)) {
+            Some(group) => group.push(item),
+            None => groups.push(vec![item]),
+        }
+    }
+    groups
+}
+
 /// Parts `items` into what goes into one launch each, `most` at a time.
 pub(super) fn launches<T>(mut items: Vec<T>, most: usize) -> impl Iterator<Item = Vec<T>> {
     std::iter::from_fn(move || {

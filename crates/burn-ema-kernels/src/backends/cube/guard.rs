@@ -7,8 +7,8 @@ use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::ops::numeric::zeros_client;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::division::{Division, MAX_TENSORS, bindings, launches};
-use super::layout::{rows, span, width};
+use super::division::{Division, MAX_TENSORS, bindings, grouped, launches};
+use super::layout::{has_few_gaps, rows, span, width};
 
 /// Raises `found` if a value is not finite. Tensors are shared out among cubes as in the update.
 ///
@@ -57,14 +57,8 @@ fn non_finite_kernel<F: Float, N: Size>(
 pub(super) fn non_finite(tensors: Vec<CubeTensor>) -> CubeTensor {
     let (client, device) = (tensors[0].client.clone(), tensors[0].device.clone());
     let found = zeros_client(client.clone(), device, Shape::new([1]), DType::U32);
-    let mut groups: Vec<Vec<Task>> = Vec::new();
-    for task in tensors.into_iter().map(Task::of) {
-        let alike = |group: &&mut Vec<Task>| group[0].kind() == task.kind();
-        match groups.iter_mut().find(alike) {
-            Some(group) => group.push(task),
-            None => groups.push(vec![task]),
-        }
-    }
+    let tasks = tensors.into_iter().map(Task::of).collect();
+    let groups = grouped(tasks, |a: &Task, b| a.kind() == b.kind());
     let most = bindings(&client).saturating_sub(1).clamp(1, MAX_TENSORS);
     for tasks in groups.into_iter().flat_map(|group| launches(group, most)) {
         launch(&client, tasks, &found);
@@ -86,8 +80,7 @@ struct Task {
 impl Task {
     fn of(tensor: CubeTensor) -> Self {
         let (tensor, (row, pitch)) = match rows(&tensor) {
-            // Gaps are walked through, unless there is more of them than of the rest.
-            Some(rows) if span(&tensor) <= 2 * tensor.meta.num_elements() => (tensor, rows),
+            Some(rows) if has_few_gaps(&tensor) => (tensor, rows),
             _ => {
                 let all = tensor.meta.num_elements();
                 (into_contiguous(tensor), (all, all))

@@ -88,18 +88,6 @@ pub(super) fn plan(batch: Batch<CubeBackend>, most: usize) -> (Vec<Job>, Vec<Cub
     (jobs, values)
 }
 
-/// Those together that the same kernel does.
-pub(super) fn grouped(jobs: Vec<Job>) -> Vec<Vec<Job>> {
-    let mut groups: Vec<Vec<Job>> = Vec::new();
-    for job in jobs {
-        match groups.iter_mut().find(|group| group[0].is_like(&job)) {
-            Some(group) => group.push(job),
-            None => groups.push(vec![job]),
-        }
-    }
-    groups
-}
-
 impl Job {
     /// 64 bits for more than `u32::MAX` elements. How much one binding may span is the device's limit.
     pub(super) fn address_type(&self) -> AddressType {
@@ -112,7 +100,8 @@ impl Job {
             .unwrap_or_default()
     }
 
-    fn is_like(&self, other: &Self) -> bool {
+    /// Whether the same kernel does both.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
         self.kind == other.kind && self.averages.len() == other.averages.len()
     }
 }

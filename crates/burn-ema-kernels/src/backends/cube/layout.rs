@@ -4,14 +4,19 @@ use burn_cubecl::tensor::CubeTensor;
 
 /// Whether a walk through memory meets the elements of both in the same order.
 ///
-/// Gaps may be on the way, as a pitched allocation has them at the ends of rows: walking through them costs less than
-/// closing them. They are written only in memory that nobody else holds.
+/// A few gaps may be on the way, as a pitched allocation has them at the ends of rows. They are written only in
+/// memory that nobody else holds.
 pub(super) fn are_in_step(a: &CubeTensor, b: &CubeTensor) -> bool {
     let are_rows = !a.meta.is_tiled() && !b.meta.is_tiled();
     let strides = a.meta.strides().iter().zip(b.meta.strides().iter());
     let mut dims = a.meta.shape().iter().zip(strides);
     let are_alike = dims.all(|(dim, (a, b))| *dim == 1 || a == b);
-    are_rows && are_alike && a.is_nonoverlapping() && span(a) <= 2 * a.meta.num_elements()
+    are_rows && are_alike && a.is_nonoverlapping() && has_few_gaps(a)
+}
+
+/// Whether walking through the gaps costs less than closing them: they are at most as much as the rest.
+pub(super) fn has_few_gaps(tensor: &CubeTensor) -> bool {
+    span(tensor) <= 2 * tensor.meta.num_elements()
 }
 
 /// Elements from the first to the last in memory.

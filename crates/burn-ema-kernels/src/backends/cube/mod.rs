@@ -19,7 +19,7 @@ impl LerpOps for CubeBackend {
         };
         let client = source.client.clone();
         let (jobs, values) = job::plan(batch, launch::averages_per_job(&client));
-        for alike in job::grouped(jobs) {
+        for alike in division::grouped(jobs, job::Job::is_like) {
             launch::run(&client, alike);
         }
         values
