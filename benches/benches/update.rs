@@ -27,6 +27,10 @@ struct Flags {
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
 
+    /// Only updates of one average, say for a profiler
+    #[arg(long)]
+    alone: bool,
+
     /// Write the results to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -50,8 +54,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             "{device:?}, {threads} threads, median of {} runs",
             flags.runs
         );
-        for case in flags.cases {
-            rows.extend(measure(case, flags.runs as usize, &device));
+        for &case in &flags.cases {
+            rows.extend(measure(case, &flags, &device));
         }
     }
     if let Some(path) = &flags.json {
@@ -64,12 +68,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn measure(case: Case, runs: usize, device: &Device) -> Vec<Row> {
+fn measure(case: Case, flags: &Flags, device: &Device) -> Vec<Row> {
     let Some(source) = case.weights(device) else {
         return Vec::new();
     };
     let rows = |contenders: &mut [Contender<'_>], is_alone| {
-        let times = in_turn(contenders, runs, device);
+        let times = in_turn(contenders, flags.runs as usize, device);
         let results = contenders.iter().zip(times);
         let row = |(contender, seconds): (&Contender<'_>, f64)| Row {
             case: case.name(),
@@ -83,6 +87,9 @@ fn measure(case: Case, runs: usize, device: &Device) -> Vec<Row> {
     };
     // First by itself, as peers are in processes of their own.
     let mut measured = rows(&mut [contenders::ours(case, &source)], true);
+    if flags.alone {
+        return measured;
+    }
     let mut contenders = contenders::updates(case, &source);
     contenders.insert(1, contenders::limit(case, device));
     measured.extend(rows(&mut contenders, false));

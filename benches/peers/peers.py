@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""The time of an update in PyTorch and its EMA libraries, f32 on the CPU.
+"""The time of an update in PyTorch and its EMA libraries, in f32.
 
     peers.py --threads 2 --json peers.json
+    peers.py --device cuda --cases vit-b,small,billion --json peers.json
 
 The workloads and the rows are those of `cargo bench -p burn-ema-benches --bench update`, which shows them in its table
 with `--peers peers.json`. Each peer runs in a process of its own, with the settings under which it averages at every
@@ -34,7 +35,24 @@ def small():
     return model
 
 
-CASES = {"vit-b": vit_b, "small": small}
+def billion():
+    import torch
+
+    model = torch.nn.Module()
+    model.tensors = torch.nn.ParameterList(torch.randn(1 << 22) for _ in range(250))
+    return model
+
+
+CASES = {"vit-b": vit_b, "small": small, "billion": billion}
+USUAL = "vit-b,small"
+
+
+def copy(model):
+    import torch
+
+    source = [parameter.detach() for parameter in model.parameters()]
+    copies = [parameter.clone() for parameter in source]
+    return lambda: torch._foreach_copy_(copies, source)
 
 
 def foreach_lerp(model):
@@ -74,7 +92,12 @@ def diffusers(model):
     return lambda: average.step(model.parameters())
 
 
+# What an average moves: it and the source are read, and it is written.
+BYTES = 12
+BYTES_OF_COPY = 8
+
 PEERS = {
+    "torch._foreach_copy_": copy,
     "torch._foreach_lerp_": foreach_lerp,
     "torch AveragedModel": averaged_model,
     "timm ModelEmaV3": timm_v3,
@@ -83,28 +106,34 @@ PEERS = {
 }
 
 
-def measure(case, peer, threads, runs):
+def measure(case, peer, flags):
     """The row of one peer, in this process."""
     import torch
 
-    torch.set_num_threads(threads)
-    model = CASES[case]()
+    torch.set_num_threads(flags.threads)
+    device = torch.device(flags.device)
+    with device:
+        model = CASES[case]()
     update = PEERS[peer](model)
     sizes = [parameter.numel() for parameter in model.parameters()]
     with torch.no_grad():
         # As after an optimizer step: the average has something to move towards.
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.01)
+    is_cpu = device.type == "cpu"
+    wait = (lambda: None) if is_cpu else getattr(torch, device.type).synchronize
+    wait()
     times = []
-    for _ in range(WARM_UP + runs):
+    for _ in range(WARM_UP + flags.runs):
         start = time.perf_counter()
         update()
+        wait()
         times.append(time.perf_counter() - start)
     return {
         "case": case,
         "who": peer,
         "tensors": len(sizes),
-        "bytes": 12 * sum(sizes),  # average and source are read, the average is written
+        "bytes": (BYTES_OF_COPY if PEERS[peer] is copy else BYTES) * sum(sizes),
         "seconds": statistics.median(times[WARM_UP:]),
         "is_alone": True,  # as the process does nothing else
     }
@@ -112,31 +141,39 @@ def measure(case, peer, threads, runs):
 
 def in_child(case, peer, flags):
     command = [sys.executable, __file__, "--child", case, peer]
-    command += ["--threads", str(flags.threads), "--runs", str(flags.runs)]
+    command += ["--device", flags.device, "--threads", str(flags.threads), "--runs", str(flags.runs)]
     # Libraries other than torch look at the variable, and some of torch's threads start before it is told.
     environment = {**os.environ, "OMP_NUM_THREADS": str(flags.threads)}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def chosen(parser, flag, names, known):
+    names = names.split(",")
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        parser.error(f"{flag}: there is no {', '.join(unknown)}, only {', '.join(known)}")
+    return names
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", default=",".join(CASES), help="default: %(default)s")
+    parser.add_argument("--cases", default=USUAL, help="default: %(default)s")
+    parser.add_argument("--peers", default=",".join(PEERS), help="default: all, %(default)s")
+    parser.add_argument("--device", default="cpu", help="torch's name of it; default: %(default)s")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="default: all, here %(default)s")
     parser.add_argument("--runs", type=int, default=20, help="updates to take the median of; default: %(default)s")
     parser.add_argument("--json", metavar="FILE", help="write the rows there")
     parser.add_argument("--child", nargs=2, metavar=("CASE", "PEER"), help=argparse.SUPPRESS)
     flags = parser.parse_args()
     if flags.child:
-        print(json.dumps(measure(*flags.child, flags.threads, flags.runs)))
+        print(json.dumps(measure(*flags.child, flags)))
         return
-    cases = flags.cases.split(",")
-    unknown = [case for case in cases if case not in CASES]
-    if unknown:
-        parser.error(f"--cases: there is no {', '.join(unknown)}, only {', '.join(CASES)}")
+    cases = chosen(parser, "--cases", flags.cases, CASES)
+    peers = chosen(parser, "--peers", flags.peers, PEERS)
     rows = []
     for case in cases:
-        for peer in PEERS:
+        for peer in peers:
             row = in_child(case, peer, flags)
             rows.append(row)
             gigabytes = row["bytes"] / row["seconds"] / 1e9

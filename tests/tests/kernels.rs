@@ -243,12 +243,15 @@ fn many_small_tensors_are_each_updated_by_their_own_source() {
     for (position, length) in lengths.enumerate() {
         let number = position as f32;
         sources.push(line(vec![number; length]).into_bridge());
-        averages.push(Average {
-            value: line(vec![-number; length]).into_bridge(),
-            source: position,
-            weight: 0.25,
-        });
-        expected.push(vec![f64::from(-number / 2.0); length]);
+        // One to three averages of it.
+        for weight in &[0.25, 0.5, 0.75][..1 + position % 3] {
+            averages.push(Average {
+                value: line(vec![-number; length]).into_bridge(),
+                source: position,
+                weight: *weight,
+            });
+            expected.push(vec![f64::from(number) * (2.0 * weight - 1.0); length]);
+        }
     }
     for (value, expected) in lerp(sources, averages).into_iter().zip(expected) {
         let found = Tensor::<1>::from_bridge(value).into_data();

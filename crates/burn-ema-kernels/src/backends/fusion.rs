@@ -9,39 +9,50 @@ use burn_fusion::custom::{
 };
 use burn_fusion::{ExecutionError, Fusion, FusionBackend, FusionRuntime};
 
+use super::cube::MAX_TENSORS;
+use super::cube::queue::is_worth_a_call;
 use crate::{Batch, GuardOps, LerpOps, Member};
 
 impl<B: FusionBackend + LerpOps> LerpOps for Fusion<B> {
     fn lerp_batch(batch: Batch<Self>) -> Vec<FloatTensor<Self>> {
-        let Some(source) = batch.sources.first() else {
-            return Vec::new();
-        };
-        let client = source.client.clone();
-        let first_value = batch.sources.len();
-        let mut links = Vec::with_capacity(batch.averages.len());
-        // In this order `execute` takes them: of a tensor that is here twice, the last may be marked as its last use.
-        let mut inputs: Vec<TensorIr> = batch
-            .sources
-            .into_iter()
-            .map(|source| source.into_ir())
-            .collect();
-        for average in batch.averages {
-            links.push((average.source, average.weight));
-            inputs.push(average.value.into_ir());
-        }
-        let output = |value: &TensorIr| {
-            let id = client.create_empty_handle();
-            TensorIr::uninit(id, value.shape.clone(), value.dtype)
-        };
-        let outputs: Vec<TensorIr> = inputs[first_value..].iter().map(output).collect();
-        let desc = CustomOpIr::new("burn_ema::lerp", &inputs, &outputs);
-        let operation = Lerp::<B> {
-            desc: desc.clone(),
-            links,
-            backend: PhantomData,
-        };
-        client.register(StreamId::current(), OperationIr::Custom(desc), operation)
+        // What goes into one launch goes through the stream together: the device works while the rest is on its way.
+        let parts = batch.parts(MAX_TENSORS).into_iter();
+        parts.flat_map(register).collect()
     }
+}
+
+fn register<B: FusionBackend + LerpOps>(batch: Batch<Fusion<B>>) -> Vec<FloatTensor<Fusion<B>>> {
+    let client = batch.sources[0].client.clone();
+    let first_value = batch.sources.len();
+    let mut links = Vec::with_capacity(batch.averages.len());
+    // In this order `execute` takes them: of a tensor that is here twice, the last may be marked as its last use.
+    let mut inputs: Vec<TensorIr> = batch
+        .sources
+        .into_iter()
+        .map(|source| source.into_ir())
+        .collect();
+    for average in batch.averages {
+        links.push((average.source, average.weight));
+        inputs.push(average.value.into_ir());
+    }
+    let output = |value: &TensorIr| {
+        let id = client.create_empty_handle();
+        TensorIr::uninit(id, value.shape.clone(), value.dtype)
+    };
+    let outputs: Vec<TensorIr> = inputs[first_value..].iter().map(output).collect();
+    let desc = CustomOpIr::new("burn_ema::lerp", &inputs, &outputs);
+    let operation = Lerp::<B> {
+        desc: desc.clone(),
+        links,
+        backend: PhantomData,
+    };
+    let bytes = |value: &TensorIr| value.shape.num_elements() * value.dtype.size();
+    let is_long = is_worth_a_call(desc.outputs.iter().map(bytes).sum());
+    let updated = client.register(StreamId::current(), OperationIr::Custom(desc), operation);
+    if is_long {
+        client.flush_queue();
+    }
+    updated
 }
 
 #[derive(Debug)]
