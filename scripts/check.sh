@@ -137,7 +137,8 @@ check_vulkan() {
 # Operations wait in a stream, and tensors there are handles of handles.
 check_fusion() {
     setup wgpu
-    backend_tests wgpu "wgpu fusion flex" --test kernels --test update --test set --test devices --test non_finite
+    backend_tests wgpu "wgpu fusion flex" --test kernels --test update --test set --test devices --test non_finite \
+        --test record
 }
 
 # What there is no device for. `cuda`, `rocm` and `cpu` build LLVM in, which their build fetches from elsewhere than crates

@@ -5,6 +5,10 @@
 //! meanwhile, so an operation in place writes over them: a checkpoint that is written while training goes on, as Burn's
 //! learner does it, would hold values of a later step. On these backends a value that was handed out is written to new
 //! memory by the next update, even if nobody holds it any more.
+//!
+//! A value may share its memory with the source. The source's optimizer leaves that alone as long as the average holds it;
+//! but Fusion, where the step waits to be done, does it in place if it finds the average letting go right after. So such a
+//! step is [done first](settle).
 
 use std::sync::{Mutex, PoisonError};
 
@@ -32,6 +36,14 @@ pub(crate) fn happens_between(source: &Device, target: &Device) -> bool {
         // Devices that read late do what they are asked to in order.
         Read::Late => !happens_on(target),
         Read::InPlace => true,
+    }
+}
+
+/// Has everything done that was asked of `device`, if values may be read there after they have been handed out.
+pub(crate) fn settle(device: &Device) {
+    if happens_on(device) {
+        // What fails is told by a read of what it failed to write.
+        let _ = device.sync();
     }
 }
 

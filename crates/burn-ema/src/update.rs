@@ -188,6 +188,7 @@ pub(crate) fn carry_out<M: Module>(
 ) {
     for (average, due) in averages.iter_mut() {
         if due.changes_values() {
+            average.shadow.settle();
             average.release();
         }
     }

@@ -16,7 +16,7 @@ use burn::tensor::{DType, Device, GradientCheckpointingStrategy};
 use crate::assign::assign;
 use crate::traverse::{Locator, Route};
 use crate::{EmaError, Policy, ShadowDType};
-use crate::{autodiff, op};
+use crate::{autodiff, lazy_read, op};
 
 pub(crate) use collect::{Source, class, sync_running_statistics};
 pub(crate) use moves::Moves;
@@ -209,6 +209,18 @@ impl<M: Module> Shadow<M> {
 
     pub(crate) fn pinned(&self) -> Option<Device> {
         self.pinned.clone()
+    }
+
+    /// Gets ready for values that were handed out to be let go of.
+    pub(crate) fn settle(&self) {
+        let handed_out = self.slots.iter().filter(|slot| slot.is_handed_out());
+        let mut settled: Vec<Device> = Vec::new();
+        for device in handed_out.map(|slot| op::device(slot.value())) {
+            if !settled.contains(&device) {
+                lazy_read::settle(&device);
+                settled.push(device);
+            }
+        }
     }
 
     pub(crate) fn devices(&self) -> impl Iterator<Item = Device> {

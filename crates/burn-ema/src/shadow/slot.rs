@@ -23,6 +23,8 @@ pub(crate) struct Slot {
     value: Option<BridgeTensor>,
     /// Whether somebody else has, or had, the memory of the value.
     is_shared: Cell<bool>,
+    /// Whether somebody was given the value, and may read it later than they got it.
+    is_handed_out: Cell<bool>,
 }
 
 impl Clone for Slot {
@@ -35,6 +37,7 @@ impl Clone for Slot {
             shape: self.shape.clone(),
             value: Some(self.share()),
             is_shared: Cell::new(true),
+            is_handed_out: Cell::new(true),
         }
     }
 }
@@ -54,6 +57,7 @@ impl Slot {
             shape: value.shape(),
             value: Some(value),
             is_shared: Cell::new(true),
+            is_handed_out: Cell::new(false),
         }
     }
 
@@ -65,6 +69,7 @@ impl Slot {
     /// The value, for somebody to keep.
     pub(crate) fn share(&self) -> BridgeTensor {
         self.is_shared.set(true);
+        self.is_handed_out.set(true);
         self.value().clone()
     }
 
@@ -78,11 +83,16 @@ impl Slot {
     pub(super) fn moved(&mut self, value: BridgeTensor, is_shared: bool) {
         self.value = Some(value);
         self.is_shared.set(is_shared);
+        self.is_handed_out.set(false);
     }
 
     /// Gives it another value, whose memory others may have.
     pub(crate) fn put(&mut self, value: BridgeTensor) {
         self.moved(value, true);
+    }
+
+    pub(crate) fn is_handed_out(&self) -> bool {
+        self.is_handed_out.get()
     }
 
     pub(crate) fn shape(&self) -> &Shape {
