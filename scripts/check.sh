@@ -137,8 +137,11 @@ check_vulkan() {
 # Operations wait in a stream, and tensors there are handles of handles.
 check_fusion() {
     setup wgpu
-    backend_tests wgpu "wgpu fusion flex" --test kernels --test update --test set --test devices --test non_finite \
-        --test record
+    local options=() test
+    for test in batch_norm devices kernels learner learner_set non_finite record reestimate set switch update; do
+        options+=(--test "$test")
+    done
+    backend_tests wgpu "wgpu fusion flex" "${options[@]}"
 }
 
 # What there is no device for. `cuda`, `rocm` and `cpu` build LLVM in, which their build fetches from elsewhere than crates
