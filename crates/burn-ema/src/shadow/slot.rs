@@ -83,12 +83,15 @@ impl Slot {
     pub(super) fn moved(&mut self, value: BridgeTensor, is_shared: bool) {
         self.value = Some(value);
         self.is_shared.set(is_shared);
-        self.is_handed_out.set(false);
+        if !is_shared {
+            self.is_handed_out.set(false);
+        }
     }
 
     /// Gives it another value, whose memory others may have.
     pub(crate) fn put(&mut self, value: BridgeTensor) {
         self.moved(value, true);
+        self.is_handed_out.set(false);
     }
 
     pub(crate) fn is_handed_out(&self) -> bool {
