@@ -96,13 +96,13 @@ check_profiles() {
     [ -s "$dir/weight-profiles.png" ] || { echo "no picture" >&2; return 1; }
 }
 
-# The behaviour tests on a device, with these features and options of cargo. Other backends that are compiled in serve
+# The behaviour tests on a device, with these features: all, or the files that are named. Other backends that are compiled in serve
 # as the other device of some. What a test prints is shown, for it says so where the backend lacks what the test is about.
 backend_tests() {
     local device=$1 features=$2
     shift 2
     BURN_DEVICE=$device cargo test -p burn-ema-tests --no-default-features --features "$features" \
-        --no-fail-fast "$@" -- --show-output
+        --no-fail-fast "${@/#/--test=}" -- --show-output
 }
 
 # A backend that can not be set up fails its stage: a skip would pass unseen.
@@ -127,21 +127,15 @@ check_wgpu() {
 # Kernels as SPIR-V. Debian 12's Mesa dies of Burn's reductions, so only tests that have none.
 check_vulkan() {
     setup wgpu
-    local options=() test
-    for test in devices dtype hook_decay hook_parity kernels non_finite peers_golden policy post_hoc schedule walk; do
-        options+=(--test "$test")
-    done
-    backend_tests vulkan "vulkan flex" "${options[@]}"
+    backend_tests vulkan "vulkan flex" \
+        devices dtype hook_decay hook_parity kernels non_finite peers_golden policy post_hoc schedule walk
 }
 
 # Operations wait in a stream, and tensors there are handles of handles.
 check_fusion() {
     setup wgpu
-    local options=() test
-    for test in batch_norm devices kernels learner learner_set non_finite record reestimate set switch update; do
-        options+=(--test "$test")
-    done
-    backend_tests wgpu "wgpu fusion flex" "${options[@]}"
+    backend_tests wgpu "wgpu fusion flex" \
+        batch_norm devices kernels learner learner_set non_finite record reestimate set switch update
 }
 
 # What there is no device for. `cuda`, `rocm` and `cpu` build LLVM in, which their build fetches from elsewhere than crates
