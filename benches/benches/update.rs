@@ -27,6 +27,10 @@ struct Flags {
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
 
+    /// Updates of a run, which are waited for together
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    in_a_row: u32,
+
     /// Only updates of one average, say for a profiler
     #[arg(long)]
     alone: bool,
@@ -73,7 +77,7 @@ fn measure(case: Case, flags: &Flags, device: &Device) -> Vec<Row> {
         return Vec::new();
     };
     let rows = |contenders: &mut [Contender<'_>], is_alone| {
-        let times = in_turn(contenders, flags.runs as usize, device);
+        let times = in_turn(contenders, flags.runs as usize, flags.in_a_row, device);
         let results = contenders.iter().zip(times);
         let row = |(contender, seconds): (&Contender<'_>, f64)| Row {
             case: case.name(),

@@ -126,9 +126,10 @@ def measure(case, peer, flags):
     times = []
     for _ in range(WARM_UP + flags.runs):
         start = time.perf_counter()
-        update()
+        for _ in range(flags.in_a_row):
+            update()
         wait()
-        times.append(time.perf_counter() - start)
+        times.append((time.perf_counter() - start) / flags.in_a_row)
     return {
         "case": case,
         "who": peer,
@@ -141,7 +142,8 @@ def measure(case, peer, flags):
 
 def in_child(case, peer, flags):
     command = [sys.executable, __file__, "--child", case, peer]
-    command += ["--device", flags.device, "--threads", str(flags.threads), "--runs", str(flags.runs)]
+    for name in ("device", "threads", "runs", "in_a_row"):
+        command += [f"--{name.replace('_', '-')}", str(getattr(flags, name))]
     # Libraries other than torch look at the variable, and some of torch's threads start before it is told.
     environment = {**os.environ, "OMP_NUM_THREADS": str(flags.threads)}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
@@ -163,6 +165,7 @@ def main():
     parser.add_argument("--device", default="cpu", help="torch's name of it; default: %(default)s")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="default: all, here %(default)s")
     parser.add_argument("--runs", type=int, default=20, help="updates to take the median of; default: %(default)s")
+    parser.add_argument("--in-a-row", type=int, default=1, help="updates of a run, which are waited for together")
     parser.add_argument("--json", metavar="FILE", help="write the rows there")
     parser.add_argument("--child", nargs=2, metavar=("CASE", "PEER"), help=argparse.SUPPRESS)
     flags = parser.parse_args()

@@ -21,18 +21,18 @@ impl Naive {
     pub fn new(source: &Weights) -> Self {
         Self {
             vectors: source.vectors().map(value).collect(),
-            matrices: source.matrices.iter().map(value).collect(),
-            sequences: source.sequences.iter().map(value).collect(),
-            filters: source.filters.iter().map(value).collect(),
+            matrices: source.matrices().map(value).collect(),
+            sequences: source.sequences().map(value).collect(),
+            filters: source.filters().map(value).collect(),
         }
     }
 
     /// Moves the averages towards `source`.
     pub fn update(&mut self, source: &Weights) {
         update(&mut self.vectors, source.vectors());
-        update(&mut self.matrices, source.matrices.iter());
-        update(&mut self.sequences, source.sequences.iter());
-        update(&mut self.filters, source.filters.iter());
+        update(&mut self.matrices, source.matrices());
+        update(&mut self.sequences, source.sequences());
+        update(&mut self.filters, source.filters());
     }
 }
 

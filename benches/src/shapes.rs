@@ -1,8 +1,16 @@
 //! The shapes of the weights of known networks.
 
-/// Shapes by rank. In which order they are in the network does not matter to an average.
+/// The shapes of a network, part by part from its input to its output: a GPU works on the first while the others are on
+/// their way, so their order makes a difference.
 #[derive(Clone, Debug, Default)]
 pub struct Shapes {
+    /// The parts, such as the blocks of a transformer.
+    pub blocks: Vec<Block>,
+}
+
+/// Shapes by rank. In which order they are within a block makes little difference.
+#[derive(Clone, Debug, Default)]
+pub struct Block {
     /// Biases and the like.
     pub vectors: Vec<[usize; 1]>,
     /// Weights of linear layers.
@@ -18,66 +26,93 @@ pub struct Shapes {
 impl Shapes {
     /// `number` vectors of `length` values.
     pub fn vectors(number: usize, length: usize) -> Self {
-        Self {
+        let block = Block {
             vectors: vec![[length]; number],
-            ..Self::default()
+            ..Block::default()
+        };
+        Self {
+            blocks: vec![block],
         }
     }
 
     /// ViT-B/16 on 224x224 images and 1 000 classes, as timm has it.
     pub fn vit_b() -> Self {
         const WIDTH: usize = 768;
-        let mut shapes = Self {
+        let linear = |block: &mut Block, outputs, inputs| {
+            block.matrices.push([outputs, inputs]);
+            block.vectors.push([outputs]);
+        };
+        let patches = Block {
             sequences: vec![[1, 1, WIDTH], [1, 197, WIDTH]],
             filters: vec![[WIDTH, 3, 16, 16]],
-            // Bias of the patches, last normalization.
-            vectors: vec![[WIDTH]; 3],
-            ..Self::default()
+            vectors: vec![[WIDTH]],
+            ..Block::default()
         };
-        let mut linear = |outputs, inputs| {
-            shapes.matrices.push([outputs, inputs]);
-            shapes.vectors.push([outputs]);
+        let normalization = Block {
+            vectors: vec![[WIDTH]; 2],
+            ..Block::default()
         };
-        for _ in 0..12 {
-            linear(3 * WIDTH, WIDTH);
-            linear(WIDTH, WIDTH);
-            linear(4 * WIDTH, WIDTH);
-            linear(WIDTH, 4 * WIDTH);
-        }
-        linear(1_000, WIDTH);
-        // Two normalizations in each block.
-        shapes.vectors.extend([[WIDTH]; 12 * 4]);
-        shapes
+        let mut transformer = Block {
+            vectors: vec![[WIDTH]; 4],
+            ..Block::default()
+        };
+        linear(&mut transformer, 3 * WIDTH, WIDTH);
+        linear(&mut transformer, WIDTH, WIDTH);
+        linear(&mut transformer, 4 * WIDTH, WIDTH);
+        linear(&mut transformer, WIDTH, 4 * WIDTH);
+        let mut head = normalization;
+        linear(&mut head, 1_000, WIDTH);
+        let mut blocks = vec![patches];
+        blocks.extend(vec![transformer; 12]);
+        blocks.push(head);
+        Self { blocks }
     }
 
     /// ResNet-50 on 1 000 classes.
     pub fn resnet_50() -> Self {
-        let mut shapes = Self {
-            matrices: vec![[1_000, 2_048]],
-            vectors: vec![[1_000]],
-            ..Self::default()
+        let convolution = |block: &mut Block, outputs, inputs, side| {
+            block.filters.push([outputs, inputs, side, side]);
+            block.norms.push(outputs);
         };
-        let mut convolution = |outputs, inputs, side| {
-            shapes.filters.push([outputs, inputs, side, side]);
-            shapes.norms.push(outputs);
-        };
-        convolution(64, 3, 7);
+        let mut stem = Block::default();
+        convolution(&mut stem, 64, 3, 7);
+        let mut blocks = vec![stem];
         let mut inputs = 64;
-        for (width, blocks) in [(64, 3), (128, 4), (256, 6), (512, 3)] {
-            // Past the first block.
-            convolution(4 * width, inputs, 1);
-            for _ in 0..blocks {
-                convolution(width, inputs, 1);
-                convolution(width, width, 3);
-                convolution(4 * width, width, 1);
+        for (width, number) in [(64, 3), (128, 4), (256, 6), (512, 3)] {
+            for position in 0..number {
+                let mut block = Block::default();
+                convolution(&mut block, width, inputs, 1);
+                convolution(&mut block, width, width, 3);
+                convolution(&mut block, 4 * width, width, 1);
+                if position == 0 {
+                    // Past the first block.
+                    convolution(&mut block, 4 * width, inputs, 1);
+                }
                 inputs = 4 * width;
+                blocks.push(block);
             }
         }
-        shapes
+        blocks.push(Block {
+            matrices: vec![[1_000, 2_048]],
+            vectors: vec![[1_000]],
+            ..Block::default()
+        });
+        Self { blocks }
     }
 
     /// Number of trainable tensors.
     pub fn num_tensors(&self) -> usize {
+        self.blocks.iter().map(Block::num_tensors).sum()
+    }
+
+    /// Number of trainable values.
+    pub fn num_values(&self) -> usize {
+        self.blocks.iter().map(Block::num_values).sum()
+    }
+}
+
+impl Block {
+    fn num_tensors(&self) -> usize {
         self.vectors.len()
             + self.matrices.len()
             + self.sequences.len()
@@ -85,8 +120,7 @@ impl Shapes {
             + 2 * self.norms.len()
     }
 
-    /// Number of trainable values.
-    pub fn num_values(&self) -> usize {
+    fn num_values(&self) -> usize {
         values(&self.vectors)
             + values(&self.matrices)
             + values(&self.sequences)

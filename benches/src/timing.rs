@@ -40,14 +40,21 @@ impl fmt::Debug for Contender<'_> {
 
 /// The median time of a run of each contender, in seconds.
 ///
-/// They run one after the other, `runs` times: what else the machine does hits all of them alike.
-pub fn in_turn(contenders: &mut [Contender<'_>], runs: usize, device: &Device) -> Vec<f64> {
+/// They run one after the other, `runs` times: what else the machine does hits all of them alike. `in_a_row` of a
+/// contender's runs are waited for together, and their time divided by their number: on a GPU one is then prepared
+/// while it works on the one before, as during training.
+pub fn in_turn(
+    contenders: &mut [Contender<'_>],
+    runs: usize,
+    in_a_row: u32,
+    device: &Device,
+) -> Vec<f64> {
     let mut times = vec![Vec::new(); contenders.len()];
     for run in 0..WARM_UP + runs {
         for (contender, times) in contenders.iter_mut().zip(&mut times) {
-            let time = seconds_on(device, || (contender.run)());
+            let time = seconds_on(device, || (0..in_a_row).for_each(|_| (contender.run)()));
             if run >= WARM_UP {
-                times.push(time);
+                times.push(time / f64::from(in_a_row));
             }
         }
     }
