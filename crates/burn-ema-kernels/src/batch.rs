@@ -57,32 +57,6 @@ impl<B: Backend> ExtensionType<B> for Batch<B> {
 }
 
 impl<B: Backend> Batch<B> {
-    /// The same in parts of at most `most` sources each.
-    #[cfg(feature = "cube")]
-    pub(crate) fn parts(self, most: usize) -> Vec<Self> {
-        let mut parts: Vec<Self> = Vec::new();
-        let mut last = None;
-        for member in self.averages {
-            if last != Some(member.source) {
-                last = Some(member.source);
-                let source = self.sources[member.source].clone();
-                match parts.last_mut().filter(|part| part.sources.len() < most) {
-                    Some(part) => part.sources.push(source),
-                    None => parts.push(Self {
-                        sources: vec![source],
-                        averages: Vec::new(),
-                    }),
-                }
-            }
-            let part = parts.last_mut().expect("there is one");
-            part.averages.push(Member {
-                source: part.sources.len() - 1,
-                ..member
-            });
-        }
-        parts
-    }
-
     fn map<C: Backend>(self, tensor: impl Fn(FloatTensor<B>) -> FloatTensor<C>) -> Batch<C> {
         let member = |member: Member<B>| Member {
             value: tensor(member.value),

@@ -27,7 +27,7 @@ mod host;
 mod ops;
 pub mod portable;
 
-use burn::backend::{Dispatch, DispatchAutodiffContext, DispatchTensor};
+use burn::backend::{Dispatch, DispatchAutodiffContext, DispatchTensor, DispatchTensorKind};
 use burn::tensor::DType;
 use burn::tensor::kind::BridgeTensor;
 
@@ -85,6 +85,31 @@ pub fn lerp(sources: Vec<BridgeTensor>, averages: Vec<Average>) -> Vec<BridgeTen
         check(average, &sources[average.source]);
     }
     moved(sources, averages)
+}
+
+/// As many sources as should be handed to [`lerp`] at a time, where there are many.
+///
+/// On a GPU they fit into one launch, which it works on while the next are on their way. On a processor they are enough
+/// for every thread, and few enough for their handles to stay in the cache.
+///
+/// # Example
+///
+/// ```
+/// use burn::tensor::Tensor;
+/// use burn_ema_kernels::batch_size;
+///
+/// let source = Tensor::<1>::from_floats([1.0, 2.0], &Default::default()).into_bridge();
+/// assert!([32, 128].contains(&batch_size(&source)));
+/// ```
+pub fn batch_size(source: &BridgeTensor) -> usize {
+    const OF_PROCESSOR: usize = 128;
+
+    #[allow(unreachable_patterns)]
+    match &source.as_parts().1.kind {
+        #[cfg(feature = "cube")]
+        DispatchTensorKind::Cube(_) => backends::TENSORS_OF_LAUNCH,
+        _ => OF_PROCESSOR,
+    }
 }
 
 fn check(average: &Average, source: &BridgeTensor) {
@@ -188,8 +213,6 @@ fn has_kernel(value: &BridgeTensor, source: &BridgeTensor, weight: f64) -> bool 
 
 #[allow(unused_imports, unreachable_patterns)]
 fn backend_has_kernel(tensor: &DispatchTensor) -> bool {
-    use burn::backend::DispatchTensorKind;
-
     match &tensor.kind {
         #[cfg(feature = "flex")]
         DispatchTensorKind::Flex(_) => true,

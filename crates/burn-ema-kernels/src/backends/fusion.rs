@@ -5,60 +5,53 @@ use std::marker::PhantomData;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::tensor::{DType, Shape};
 use burn_fusion::custom::{
-    CustomOpIr, HandleContainer, Operation, OperationIr, StreamId, TensorIr,
+    CustomOpIr, HandleContainer, Operation, OperationIr, StreamId, TensorId, TensorIr,
 };
 use burn_fusion::{ExecutionError, Fusion, FusionBackend, FusionRuntime};
 
-use super::cube::MAX_TENSORS;
-use super::cube::queue::is_worth_a_call;
+use super::cube::queue;
 use crate::{Batch, GuardOps, LerpOps, Member};
 
 impl<B: FusionBackend + LerpOps> LerpOps for Fusion<B> {
     fn lerp_batch(batch: Batch<Self>) -> Vec<FloatTensor<Self>> {
-        // What goes into one launch goes through the stream together: the device works while the rest is on its way.
-        let parts = batch.parts(MAX_TENSORS).into_iter();
-        parts.flat_map(register).collect()
+        let Some(source) = batch.sources.first() else {
+            return Vec::new();
+        };
+        let client = source.client.clone();
+        // In this order `execute` takes them: of a tensor that is here twice, the last may be marked as its last use.
+        let mut inputs = Vec::with_capacity(batch.sources.len() + batch.averages.len());
+        inputs.extend(batch.sources.into_iter().map(|source| source.into_ir()));
+        let mut outputs = Vec::with_capacity(batch.averages.len());
+        let mut links = Vec::with_capacity(batch.averages.len());
+        let mut bytes = 0;
+        for average in batch.averages {
+            links.push((average.source, average.weight));
+            let value = average.value.into_ir();
+            let id = client.create_empty_handle();
+            bytes += value.shape.num_elements() * value.dtype.size();
+            outputs.push(TensorIr::uninit(id, value.shape.clone(), value.dtype));
+            inputs.push(value);
+        }
+        let desc = CustomOpIr::new("burn_ema::lerp", &inputs, &outputs);
+        let operation = Lerp::<B> {
+            inputs,
+            outputs,
+            links,
+            backend: PhantomData,
+        };
+        let updated = client.register(StreamId::current(), OperationIr::Custom(desc), operation);
+        if queue::is_long(bytes) {
+            client.flush_queue();
+        }
+        updated
     }
-}
-
-fn register<B: FusionBackend + LerpOps>(batch: Batch<Fusion<B>>) -> Vec<FloatTensor<Fusion<B>>> {
-    let client = batch.sources[0].client.clone();
-    let first_value = batch.sources.len();
-    let mut links = Vec::with_capacity(batch.averages.len());
-    // In this order `execute` takes them: of a tensor that is here twice, the last may be marked as its last use.
-    let mut inputs: Vec<TensorIr> = batch
-        .sources
-        .into_iter()
-        .map(|source| source.into_ir())
-        .collect();
-    for average in batch.averages {
-        links.push((average.source, average.weight));
-        inputs.push(average.value.into_ir());
-    }
-    let output = |value: &TensorIr| {
-        let id = client.create_empty_handle();
-        TensorIr::uninit(id, value.shape.clone(), value.dtype)
-    };
-    let outputs: Vec<TensorIr> = inputs[first_value..].iter().map(output).collect();
-    let desc = CustomOpIr::new("burn_ema::lerp", &inputs, &outputs);
-    let operation = Lerp::<B> {
-        desc: desc.clone(),
-        links,
-        backend: PhantomData,
-    };
-    let bytes = |value: &TensorIr| value.shape.num_elements() * value.dtype.size();
-    let is_long = is_worth_a_call(desc.outputs.iter().map(bytes).sum());
-    let updated = client.register(StreamId::current(), OperationIr::Custom(desc), operation);
-    if is_long {
-        client.flush_queue();
-    }
-    updated
 }
 
 #[derive(Debug)]
 struct Lerp<B> {
-    /// Its inputs are the sources, then the values of the averages.
-    desc: CustomOpIr,
+    /// The sources, then the values of the averages.
+    inputs: Vec<TensorIr>,
+    outputs: Vec<TensorIr>,
     /// Source and weight of each average.
     links: Vec<(usize, f64)>,
     backend: PhantomData<B>,
@@ -69,7 +62,7 @@ impl<B: FusionBackend + LerpOps> Operation<B::FusionRuntime> for Lerp<B> {
         &self,
         handles: &mut HandleContainer<<B::FusionRuntime as FusionRuntime>::FusionHandle>,
     ) -> Result<(), ExecutionError> {
-        let mut sources = inputs::<B>(&self.desc, handles);
+        let mut sources = floats::<B>(&self.inputs, handles);
         let values = sources.split_off(sources.len() - self.links.len());
         let links = self.links.iter();
         let averages: Vec<Member<B>> = links
@@ -81,7 +74,7 @@ impl<B: FusionBackend + LerpOps> Operation<B::FusionRuntime> for Lerp<B> {
             })
             .collect();
         let updated = B::lerp_batch(Batch { sources, averages });
-        for (output, value) in self.desc.outputs.iter().zip(updated) {
+        for (output, value) in self.outputs.iter().zip(updated) {
             handles.register_float_tensor::<B>(&output.id, value);
         }
         Ok(())
@@ -94,9 +87,11 @@ impl<B: FusionBackend + GuardOps> GuardOps for Fusion<B> {
         let sources = batch.sources.into_iter();
         let inputs: Vec<TensorIr> = sources.map(|source| source.into_ir()).collect();
         let found = TensorIr::uninit(client.create_empty_handle(), Shape::new([1]), DType::U32);
+        let found_id = found.id;
         let desc = CustomOpIr::new("burn_ema::non_finite", &inputs, &[found]);
         let operation = NonFinite::<B> {
-            desc: desc.clone(),
+            inputs,
+            found: found_id,
             backend: PhantomData,
         };
         let outputs = client.register(StreamId::current(), OperationIr::Custom(desc), operation);
@@ -107,7 +102,8 @@ impl<B: FusionBackend + GuardOps> GuardOps for Fusion<B> {
 
 #[derive(Debug)]
 struct NonFinite<B> {
-    desc: CustomOpIr,
+    inputs: Vec<TensorIr>,
+    found: TensorId,
     backend: PhantomData<B>,
 }
 
@@ -117,20 +113,20 @@ impl<B: FusionBackend + GuardOps> Operation<B::FusionRuntime> for NonFinite<B> {
         handles: &mut HandleContainer<<B::FusionRuntime as FusionRuntime>::FusionHandle>,
     ) -> Result<(), ExecutionError> {
         let found = B::non_finite(Batch {
-            sources: inputs::<B>(&self.desc, handles),
+            sources: floats::<B>(&self.inputs, handles),
             averages: Vec::new(),
         });
-        handles.register_int_tensor::<B>(&self.desc.outputs[0].id, found);
+        handles.register_int_tensor::<B>(&self.found, found);
         Ok(())
     }
 }
 
 /// The inputs of an operation, all of which are floats.
-fn inputs<B: FusionBackend>(
-    desc: &CustomOpIr,
+fn floats<B: FusionBackend>(
+    inputs: &[TensorIr],
     handles: &mut HandleContainer<<B::FusionRuntime as FusionRuntime>::FusionHandle>,
 ) -> Vec<FloatTensor<B>> {
-    let inputs = desc.inputs.iter();
+    let inputs = inputs.iter();
     inputs
         .map(|tensor| handles.get_float_tensor::<B>(tensor))
         .collect()

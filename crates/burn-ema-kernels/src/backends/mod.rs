@@ -10,3 +10,6 @@ mod fusion;
 pub(crate) mod libtorch;
 #[cfg(feature = "ndarray")]
 pub(crate) mod ndarray;
+
+#[cfg(feature = "cube")]
+pub(crate) use cube::TENSORS_OF_LAUNCH;

@@ -8,10 +8,6 @@ use burn_ema_kernels::Average;
 use super::Shadow;
 use crate::{lazy_read, op};
 
-/// Sources that are moved to at once: enough for every thread and for a launch on any GPU to be worth its while, and few
-/// enough for their handles to stay in the cache.
-const MAX_SOURCES: usize = 128;
-
 /// Bytes of copies that are in memory at a time: once there are more, values move.
 const MAX_COPIED: usize = 1 << 25;
 
@@ -21,8 +17,10 @@ pub(crate) struct Moves {
     sources: Vec<BridgeTensor>,
     averages: Vec<Average>,
     homes: Vec<Home>,
-    /// How many are likely to come before they move.
+    /// How many sources may still come, for all that is known.
     expected: usize,
+    /// How many are moved to at once.
+    most: usize,
     /// Second handles on values that somebody may still read, where that is done later than it was asked for: they make
     /// the kernel write elsewhere.
     kept: Vec<BridgeTensor>,
@@ -42,22 +40,25 @@ impl Moves {
     /// For about so many values.
     pub(crate) fn of(values: usize) -> Self {
         Self {
-            expected: values.min(MAX_SOURCES),
+            expected: values,
+            most: usize::MAX,
             ..Self::default()
         }
     }
 
     /// Adds a source for the values that are added next. It is brought to `device`, if there is one.
     pub(crate) fn add_source(&mut self, source: BridgeTensor, device: Option<&Device>) {
-        if self.sources.is_empty() {
-            self.sources.reserve(self.expected);
-            self.averages.reserve(self.expected);
-            self.homes.reserve(self.expected);
-        }
         let source = match device {
             Some(device) => self.brought(source, device),
             None => source,
         };
+        if self.sources.is_empty() {
+            self.most = burn_ema_kernels::batch_size(&source);
+            let expected = self.expected.min(self.most);
+            self.sources.reserve(expected);
+            self.averages.reserve(expected);
+            self.homes.reserve(expected);
+        }
         self.sources.push(source);
     }
 
@@ -91,7 +92,7 @@ impl Moves {
 
     /// Whether there is enough to do.
     pub(crate) fn is_full(&self) -> bool {
-        self.sources.len() >= MAX_SOURCES || self.copied >= MAX_COPIED
+        self.sources.len() >= self.most || self.copied >= MAX_COPIED
     }
 
     /// Moves all values and gives each back to `bring`: index of its shadow, index of its slot, value, and whether

@@ -4,7 +4,7 @@ use burn_cubecl::cubecl::prelude::{Client, CubeCount, CubeDim};
 use burn_cubecl::cubecl::server::CubeCountSelection;
 
 /// Tensors of a launch, where the device would bind more: the kernel has code for each.
-pub(in crate::backends) const MAX_TENSORS: usize = 32;
+pub(crate) const TENSORS_OF_LAUNCH: usize = 32;
 
 /// Tensors that a kernel can have. Lengths and scalars need a binding, too.
 pub(super) fn bindings(client: &Client) -> usize {

@@ -7,7 +7,7 @@ use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::ops::numeric::zeros_client;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::division::{Division, MAX_TENSORS, bindings, grouped, launches};
+use super::division::{Division, TENSORS_OF_LAUNCH, bindings, grouped, launches};
 use super::layout::{has_few_gaps, rows, span, width};
 
 /// Raises `found` if a value is not finite. Tensors are shared out among cubes as in the update.
@@ -59,7 +59,9 @@ pub(super) fn non_finite(tensors: Vec<CubeTensor>) -> CubeTensor {
     let found = zeros_client(client.clone(), device, Shape::new([1]), DType::U32);
     let tasks = tensors.into_iter().map(Task::of).collect();
     let groups = grouped(tasks, |a: &Task, b| a.kind() == b.kind());
-    let most = bindings(&client).saturating_sub(1).clamp(1, MAX_TENSORS);
+    let most = bindings(&client)
+        .saturating_sub(1)
+        .clamp(1, TENSORS_OF_LAUNCH);
     for tasks in groups.into_iter().flat_map(|group| launches(group, most)) {
         launch(&client, tasks, &found);
     }

@@ -1,10 +1,8 @@
 //! Jobs: a source, and averages of it that units of one kernel move together.
 
-use std::iter::once;
-
 use burn::tensor::DType;
 use burn_cubecl::CubeBackend;
-use burn_cubecl::cubecl::prelude::AddressType;
+use burn_cubecl::cubecl::prelude::{AddressType, BufferArg, TensorBinding};
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
@@ -12,20 +10,22 @@ use super::layout::{are_in_step, span, width};
 use crate::Batch;
 
 pub(super) struct Job {
-    pub(super) source: CubeTensor,
+    pub(super) source: BufferArg,
     pub(super) averages: Vec<Average>,
     pub(super) kind: Kind,
     /// Length of each of its tensors in memory, in vectors.
     pub(super) vectors: usize,
+    /// 64 bits for more than `u32::MAX` elements. How much one binding may span is the device's limit.
+    pub(super) address_type: AddressType,
     /// Position of the source in the batch, and whether it is as it was there.
     origin: (usize, bool),
 }
 
 pub(super) struct Average {
     /// Where the new value goes.
-    pub(super) value: CubeTensor,
+    pub(super) value: BufferArg,
     /// The old value, if that is elsewhere.
-    pub(super) previous: Option<CubeTensor>,
+    pub(super) previous: Option<BufferArg>,
     pub(super) weight: f64,
 }
 
@@ -44,7 +44,7 @@ pub(super) fn plan(batch: Batch<CubeBackend>, most: usize) -> (Vec<Job>, Vec<Cub
     // Sources live until the end, so that no average that shares memory with one seems to be the only holder.
     let Batch { sources, averages } = batch;
     let mut copies: Vec<Option<CubeTensor>> = vec![None; sources.len()];
-    let mut jobs: Vec<Job> = Vec::new();
+    let mut jobs: Vec<Job> = Vec::with_capacity(averages.len());
     let mut values = Vec::with_capacity(averages.len());
     for member in averages {
         if member.value.meta.num_elements() == 0 {
@@ -54,75 +54,78 @@ pub(super) fn plan(batch: Batch<CubeBackend>, most: usize) -> (Vec<Job>, Vec<Cub
         let source = &sources[member.source];
         let is_in_step = are_in_step(&member.value, source);
         let (value, source) = if is_in_step {
-            (member.value, source.clone())
+            (member.value, source)
         } else {
             let copy = &mut copies[member.source];
             let copy = copy.get_or_insert_with(|| into_contiguous(source.clone()));
-            (into_contiguous(member.value), copy.clone())
+            (into_contiguous(member.value), &*copy)
         };
-        let average = Average::new(value, member.weight);
-        values.push(average.value.clone());
-
-        let length = span(&average.value);
+        let (value, previous) = target(value);
+        let length = span(&value);
         let kind = Kind {
-            value: average.value.dtype,
+            value: value.dtype,
             source: source.dtype,
-            width: width(&average.value, &[length]),
-            in_place: average.previous.is_none(),
+            width: width(&value, &[length]),
+            in_place: previous.is_none(),
+        };
+        let tensors = [source, &value].into_iter().chain(&previous);
+        let address_type = tensors.map(CubeTensor::required_address_type).max();
+        let address_type = address_type.unwrap_or_default();
+        let average = Average {
+            value: buffer(&value),
+            previous: previous.as_ref().map(buffer),
+            weight: member.weight,
         };
         let origin = (member.source, is_in_step);
         let last = jobs
             .last_mut()
             .filter(|job| job.origin == origin && job.kind == kind && job.averages.len() < most);
         match last {
-            Some(job) => job.averages.push(average),
+            Some(job) => {
+                job.averages.push(average);
+                job.address_type = job.address_type.max(address_type);
+            }
             None => jobs.push(Job {
-                source,
+                source: buffer(source),
                 averages: vec![average],
                 kind,
                 vectors: length / kind.width,
+                address_type,
                 origin,
             }),
         }
+        values.push(value);
     }
     (jobs, values)
 }
 
 impl Job {
-    /// 64 bits for more than `u32::MAX` elements. How much one binding may span is the device's limit.
-    pub(super) fn address_type(&self) -> AddressType {
-        self.averages
-            .iter()
-            .flat_map(|average| once(&average.value).chain(&average.previous))
-            .chain(once(&self.source))
-            .map(CubeTensor::required_address_type)
-            .max()
-            .unwrap_or_default()
-    }
-
     /// Whether the same kernel does both.
     pub(super) fn is_like(&self, other: &Self) -> bool {
         self.kind == other.kind && self.averages.len() == other.averages.len()
     }
 }
 
-impl Average {
-    fn new(value: CubeTensor, weight: f64) -> Self {
-        if value.can_mut() {
-            return Self {
-                value,
-                previous: None,
-                weight,
-            };
-        }
-        // Whoever else holds the old value keeps it. The new one has the same strides, hence as much memory.
-        let memory = value.client.empty(value.handle.size_in_used() as usize);
-        let meta = (*value.meta).clone();
-        let (client, device) = (value.client.clone(), value.device.clone());
-        Self {
-            value: CubeTensor::new(client, memory, meta, device, value.dtype),
-            previous: Some(value),
-            weight,
-        }
+/// Where the new value of an average goes, and the old one, if that is elsewhere.
+fn target(value: CubeTensor) -> (CubeTensor, Option<CubeTensor>) {
+    if value.can_mut() {
+        return (value, None);
     }
+    // Whoever else holds the old value keeps it. The new one has the same strides, hence as much memory.
+    let memory = value.client.empty(value.handle.size_in_used() as usize);
+    let meta = (*value.meta).clone();
+    let (client, device) = (value.client.clone(), value.device.clone());
+    let target = CubeTensor::new(client, memory, meta, device, value.dtype);
+    (target, Some(value))
+}
+
+/// The memory of a tensor as an argument, without a second handle: thousands of those are not nothing.
+fn buffer(tensor: &CubeTensor) -> BufferArg {
+    let binding = TensorBinding {
+        handle: tensor.handle.clone().binding(),
+        strides: tensor.meta.strides.clone(),
+        shape: tensor.meta.shape.clone(),
+        tiling: tensor.meta.tiling,
+    };
+    binding.into_tensor_arg().into_buffer_arg()
 }

@@ -2,11 +2,11 @@
 
 use burn::backend::cubecl::dtype_to_elem_type;
 use burn_cubecl::cubecl::prelude::{Client, InputScalar};
-use burn_cubecl::tensor::CubeTensor;
 
-use super::division::{Division, MAX_TENSORS, bindings, launches};
+use super::division::{Division, TENSORS_OF_LAUNCH, bindings, launches};
 use super::job::Job;
 use super::kernel::lerp_kernel;
+use super::queue;
 
 /// Averages of one job.
 const MAX_AVERAGES_OF_SOURCE: usize = 8;
@@ -27,43 +27,47 @@ fn launch(client: &Client, jobs: Vec<Job>) {
     let kind = jobs[0].kind;
     let per_source = jobs[0].averages.len();
     let elem = dtype_to_elem_type(kind.value);
-    let address_type = jobs.iter().map(Job::address_type).max().unwrap_or_default();
+    let source_elem = dtype_to_elem_type(kind.source);
+    let address_types = jobs.iter().map(|job| job.address_type);
+    let address_type = address_types.max().unwrap_or_default();
     let lengths: Vec<usize> = jobs.iter().map(|job| job.vectors).collect();
     let division = Division::of(client, &lengths);
 
     let (mut values, mut previous, mut sources) = (Vec::new(), Vec::new(), Vec::new());
     let mut weights = Vec::new();
     for job in jobs {
-        sources.push(job.source.into_buffer_arg());
+        sources.push(job.source);
         for average in job.averages {
             weights.push(InputScalar::new(average.weight, elem));
-            values.push(average.value.into_buffer_arg());
-            previous.extend(average.previous.map(CubeTensor::into_buffer_arg));
+            values.push(average.value);
+            previous.extend(average.previous);
         }
     }
 
-    lerp_kernel::launch(
-        client,
-        division.cube_count,
-        division.cube_dim,
-        address_type,
-        kind.width,
-        values.into_iter().collect(),
-        previous.into_iter().collect(),
-        sources.into_iter().collect(),
-        weights.into_iter().collect(),
-        lengths.into_iter().collect(),
-        division.bounds.into_iter().collect(),
-        per_source,
-        division.per_unit,
-        kind.in_place,
-        [elem, dtype_to_elem_type(kind.source)],
-    );
+    queue::launch(client, move |client| {
+        lerp_kernel::launch(
+            client,
+            division.cube_count,
+            division.cube_dim,
+            address_type,
+            kind.width,
+            values.into_iter().collect(),
+            previous.into_iter().collect(),
+            sources.into_iter().collect(),
+            weights.into_iter().collect(),
+            lengths.into_iter().collect(),
+            division.bounds.into_iter().collect(),
+            per_source,
+            division.per_unit,
+            kind.in_place,
+            [elem, source_elem],
+        );
+    });
 }
 
 fn jobs_per_launch(client: &Client, job: &Job) -> usize {
     let averages = job.averages.len();
     let per_average = if job.kind.in_place { 1 } else { 2 };
     let bound = bindings(client) / (1 + averages * per_average);
-    bound.min(MAX_TENSORS / averages).max(1)
+    bound.min(TENSORS_OF_LAUNCH / averages).max(1)
 }

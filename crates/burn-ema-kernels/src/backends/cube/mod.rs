@@ -13,7 +13,7 @@ use burn_cubecl::tensor::CubeTensor;
 
 use crate::{Batch, GuardOps, LerpOps};
 
-pub(super) use division::MAX_TENSORS;
+pub(crate) use division::TENSORS_OF_LAUNCH;
 
 impl LerpOps for CubeBackend {
     fn lerp_batch(batch: Batch<Self>) -> Vec<CubeTensor> {
@@ -26,9 +26,8 @@ impl LerpOps for CubeBackend {
             launch::run(&client, alike);
         }
         let bytes = |value: &CubeTensor| value.meta.num_elements() * value.dtype.size();
-        if queue::is_worth_a_call(values.iter().map(bytes).sum()) {
-            // What fails is told by a read of what it failed to write.
-            let _ = client.exclusive(|| ());
+        if queue::is_long(values.iter().map(bytes).sum()) {
+            queue::send(&client);
         }
         values
     }
