@@ -213,9 +213,19 @@ impl<M: Module> Shadow<M> {
 
     /// Gets ready for values that were handed out to be let go of.
     pub(crate) fn settle(&self) {
-        let handed_out = self.slots.iter().filter(|slot| slot.is_handed_out());
+        self.settle_where(Slot::is_handed_out);
+    }
+
+    /// Takes the values out of the file that they were loaded from, if they are still to be read there.
+    pub(crate) fn take_in(&self) {
+        self.settle_where(|_| true);
+        self.slots.iter().for_each(|slot| op::read(slot.value()));
+    }
+
+    fn settle_where(&self, is_concerned: impl Fn(&Slot) -> bool) {
+        let slots = self.slots.iter().filter(|slot| is_concerned(slot));
         let mut settled: Vec<Device> = Vec::new();
-        for device in handed_out.map(|slot| op::device(slot.value())) {
+        for device in slots.map(|slot| op::device(slot.value())) {
             if !settled.contains(&device) {
                 lazy_read::settle(&device);
                 settled.push(device);
