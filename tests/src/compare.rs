@@ -4,6 +4,9 @@ use burn::tensor::Tensor;
 
 use crate::backend;
 
+/// How far apart trainings come to be that differ by no more than roundings: a network that learns otherwise is farther.
+pub const TRAINED_ALIKE: f64 = 1e-2;
+
 /// The values of a tensor as f64.
 pub fn numbers<const D: usize>(tensor: &Tensor<D>) -> Vec<f64> {
     tensor.clone().into_data().iter::<f64>().collect()

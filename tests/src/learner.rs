@@ -30,6 +30,9 @@ use burn::train::{
 };
 use burn_ema_train::EmaLearner;
 
+use crate::backend;
+use crate::compare::TRAINED_ALIKE;
+
 /// Number of input features of [`Net`].
 pub const INPUTS: usize = 3;
 /// Number of outputs of [`Net`].
@@ -456,6 +459,17 @@ pub fn assert_same(left: &Values, right: &Values, what: &str) {
             right[path]
         );
     }
+}
+
+/// Asserts that two trainings came to the same values: to the bit where [trainings repeat
+/// themselves](backend::repeats_trainings).
+#[track_caller]
+pub fn assert_trained_alike(left: &Values, right: &Values, what: &str) {
+    if backend::repeats_trainings() {
+        return assert_same(left, right, what);
+    }
+    let distance = difference(left, right);
+    assert!(distance < TRAINED_ALIKE, "{what}: {distance} apart");
 }
 
 /// The largest difference of two sets of values.

@@ -4,6 +4,7 @@ pub mod allocator;
 pub mod backend;
 pub mod compare;
 pub mod counted;
+pub mod folder;
 pub mod large;
 pub mod learner;
 pub mod models;

@@ -3,6 +3,9 @@
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Bool, DType, Int, Tensor, TensorData};
 
+use crate::backend;
+use crate::compare::{TRAINED_ALIKE, assert_near};
+
 /// One value of a module.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Value {
@@ -26,6 +29,13 @@ impl Value {
     /// Path and stored value: what a record keeps of it, apart from the id.
     pub fn stored(&self) -> (&str, DType, &[usize], &[u8]) {
         (&self.path, self.dtype, &self.shape, &self.bytes)
+    }
+
+    /// Its numbers.
+    fn numbers(&self) -> Vec<f64> {
+        let (bytes, shape) = (self.bytes.clone(), self.shape.clone());
+        let data = TensorData::from_bytes_vec(bytes, shape, self.dtype);
+        data.iter::<f64>().collect()
     }
 }
 
@@ -65,6 +75,28 @@ pub fn assert_same(actual: &[Value], expected: &[Value]) {
     assert_eq!(stored(actual), stored(expected));
 }
 
+/// Asserts that two trainings came to the same values: byte for byte where [trainings repeat
+/// themselves](backend::repeats_trainings).
+///
+/// # Panics
+///
+/// If they did not.
+#[track_caller]
+pub fn assert_trained_alike<M: Module, N: Module>(actual: &M, expected: &N) {
+    let (actual, expected) = (values(actual), values(expected));
+    if backend::repeats_trainings() {
+        return assert_same(&actual, &expected);
+    }
+    let known = |values: &[Value]| -> Vec<_> {
+        let known = |value: &Value| (value.path.clone(), value.dtype, value.shape.clone());
+        values.iter().map(known).collect()
+    };
+    assert_eq!(known(&actual), known(&expected));
+    for (actual, expected) in actual.iter().zip(&expected) {
+        assert_near(&actual.numbers(), &expected.numbers(), TRAINED_ALIKE);
+    }
+}
+
 /// `module` with other numbers in the float value at `path`.
 ///
 /// # Panics
@@ -91,8 +123,7 @@ pub fn numbers_at<M: Module>(module: &M, path: &str) -> Vec<f64> {
     let values = values(module);
     let value = values.iter().find(|value| value.path == path);
     let value = value.unwrap_or_else(|| panic!("no value at {path} among {values:?}"));
-    let data = TensorData::from_bytes_vec(value.bytes.clone(), value.shape.clone(), value.dtype);
-    data.iter::<f64>().collect()
+    value.numbers()
 }
 
 #[derive(Default)]

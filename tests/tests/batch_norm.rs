@@ -5,8 +5,8 @@ use burn::nn::{BatchNorm, BatchNormConfig};
 use burn::optim::SgdConfig;
 use burn::tensor::Tensor;
 use burn_ema::{Action, Decay, EmaConfig, EmaModel, Policy};
-use burn_ema_tests::backend::{autodiff_device, device};
-use burn_ema_tests::compare::{assert_near, numbers};
+use burn_ema_tests::backend::{autodiff_device, device, repeats_trainings};
+use burn_ema_tests::compare::{TRAINED_ALIKE, assert_near, numbers};
 use burn_ema_tests::models::{Net, batch};
 use burn_ema_tests::snapshot::{assert_same, assert_same_values, numbers_at, values};
 
@@ -129,7 +129,11 @@ fn training_is_the_same_with_and_without_an_average_beside() {
             .train()
             .forward(batch(3, &autodiff_device()));
     });
-    assert_eq!(with, without);
+    if repeats_trainings() {
+        assert_eq!(with, without);
+    } else {
+        assert_near(&with.concat(), &without.concat(), TRAINED_ALIKE);
+    }
 }
 
 #[test]

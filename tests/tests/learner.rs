@@ -12,10 +12,11 @@ use burn::tensor::{Device, Tensor};
 use burn::train::metric::LossMetric;
 use burn::train::{InferenceStep, Learner, LearnerModel, RegressionOutput, TrainOutput, TrainStep};
 use burn_ema::{Decay, EmaConfig, NonFinite};
+use burn_ema_tests::folder::Folder;
 use burn_ema_tests::learner::{
-    Batch, INPUTS, Net, OUTPUTS, Recursion, Values, adam, assert_same, average_values, batch,
-    batches, device, difference, drive, learner, mean_squared_error, synced_values, training,
-    values,
+    Batch, INPUTS, Net, OUTPUTS, Recursion, Values, adam, assert_same, assert_trained_alike,
+    average_values, batch, batches, device, difference, drive, learner, mean_squared_error,
+    synced_values, training, values,
 };
 use burn_ema_train::EmaLearner;
 
@@ -76,7 +77,7 @@ static RANDOM: Mutex<()> = Mutex::new(());
 
 #[test]
 fn online_weights_and_running_statistics_are_those_of_a_training_without_average() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = Folder::temporary();
     let plain = training(&directory.path().join("plain"), 0..18, 18..26)
         .metrics((LossMetric::new(),))
         .num_epochs(3)
@@ -91,7 +92,7 @@ fn online_weights_and_running_statistics_are_those_of_a_training_without_average
 
     let trained = synced_values(&plain.model);
     assert!(difference(&trained, &values(&Net::new(0.0, &device()))) > 0.05);
-    assert_same(
+    assert_trained_alike(
         &synced_values(averaged.model.online()),
         &trained,
         "online weights",
@@ -127,13 +128,13 @@ fn lazy_parameters_draw_the_random_numbers_that_they_draw_without_average() {
         "the order does not matter"
     );
     let online = synced_values(learner.model().online());
-    assert_same(&online, &trained, "online weights");
+    assert_trained_alike(&online, &trained, "online weights");
 }
 
 #[test]
 fn dropout_draws_the_random_numbers_that_it_draws_without_average() {
     let _alone = RANDOM.lock().unwrap_or_else(PoisonError::into_inner);
-    let directory = tempfile::tempdir().unwrap();
+    let directory = Folder::temporary();
     let device = device();
     device.seed(7);
     let plain = training(&directory.path().join("plain"), 0..16, 16..24)
@@ -150,7 +151,7 @@ fn dropout_draws_the_random_numbers_that_it_draws_without_average() {
     let trained = synced_values(&plain.model);
     assert!(difference(&average_values(&averaged.model), &trained) > 0.01);
     let online = synced_values(averaged.model.online());
-    assert_same(&online, &trained, "online weights");
+    assert_trained_alike(&online, &trained, "online weights");
 }
 
 #[test]
@@ -228,7 +229,7 @@ fn start_and_interval_count_optimizer_steps() {
 
 #[test]
 fn gradient_accumulation_updates_once_per_optimizer_step() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = Folder::temporary();
     let (net, trace) = Net::new(0.1, &device()).traced();
     let initial = values(&net);
     // 7 batches an epoch in groups of 3, 3 and 1.
@@ -261,7 +262,7 @@ impl ModuleMapper for Clip {
 #[test]
 fn optimize_of_the_model_runs_and_the_average_sees_what_it_leaves() {
     const LIMIT: f32 = 0.11;
-    let directory = tempfile::tempdir().unwrap();
+    let directory = Folder::temporary();
     let net = Net::new(0.2, &device());
     let initial = values(&net);
     let (net, trace) = net
@@ -353,7 +354,7 @@ fn module_shows_the_online_parameters_only() {
 
 #[test]
 fn gradients_and_optimizer_state_are_those_of_the_online_parameters() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = Folder::temporary();
     let state = |name: &str| {
         let path = directory.path().join(name).join("checkpoint/optim-1.bpk");
         let bytes = std::fs::metadata(&path).unwrap().len();
@@ -510,7 +511,7 @@ fn last_logged(directory: &Path, epoch: usize, name: &str) -> f64 {
 
 #[test]
 fn monitor_shows_decay_updates_and_distance() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = Folder::temporary();
     let (net, trace) = Net::new(0.4, &device()).traced();
     let config = EmaConfig::new().with_decay(Decay::power_warmup(0.6));
     let model = EmaLearner::new(net, config);
@@ -572,7 +573,7 @@ fn poisoned(step: usize) -> Net {
 
 #[test]
 fn weights_that_are_not_finite_stop_the_training_and_say_where() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = Folder::temporary();
     let config = constant(0.5).with_non_finite(NonFinite::Error);
     let training = training(directory.path(), 0..40, 40..44).num_epochs(3);
     let model = EmaLearner::new(poisoned(4), config).with_interrupter(training.interrupter());

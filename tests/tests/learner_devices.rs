@@ -22,6 +22,8 @@ use burn::train::{
     RegressionOutput, TrainOutput, TrainStep, TrainingStrategy,
 };
 use burn_ema::{Decay, EmaConfig};
+use burn_ema_tests::backend;
+use burn_ema_tests::folder::Folder;
 use burn_ema_tests::learner::{
     Batch, Net, Recursion, Values, assert_same, average_values, batches, device, difference, drive,
     learner, synced_values, training, values,
@@ -60,7 +62,7 @@ where
     <M as TrainStep>::Output: Adaptor<LossInput>,
     <M as InferenceStep>::Output: Adaptor<LossInput>,
 {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = Folder::temporary();
     training(directory.path(), 0..40, 40..44)
         .metrics((LossMetric::new(),))
         .num_epochs(2)
@@ -89,10 +91,11 @@ fn averages_once_per_optimizer_step(optim: MultiDeviceOptim, accumulation: usize
 
     // The online weights, and the running statistics that both workers feed, are those of a training
     // without an average. Where four gradients are added in the order in which workers answer, Burn
-    // itself does not repeat a training to the bit.
+    // itself does not repeat a training to the bit; nor on GPUs, where workers race for more: with Fusion, on
+    // software Vulkan, two trainings without an average were up to 0.35 apart.
     let online = synced_values(result.model.online());
     let repeatable = accumulation == 1 || matches!(optim, MultiDeviceOptim::OptimSharded);
-    if repeatable {
+    if repeatable && !backend::is_cubecl() {
         let plain = train(Net::new(0.0, &device()), strategy(), accumulation);
         assert_same(&online, &synced_values(&plain.model), "online weights");
     }

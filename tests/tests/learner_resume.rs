@@ -14,6 +14,7 @@ use burn::store::ModuleRecord;
 use burn::train::checkpoint::KeepLastNCheckpoints;
 use burn::train::{InferenceStep, LearnerModel, LearningResult, SupervisedTraining, TrainStep};
 use burn_ema::{Action, Decay, EmaConfig, PlainRecord, Policy};
+use burn_ema_tests::folder::Folder;
 use burn_ema_tests::learner::{
     Batch, Net, Recursion, Trace, assert_same, average_values, batches, device, difference, drive,
     learner, synced_values, training, values,
@@ -61,7 +62,7 @@ fn assert_same_state(left: &EmaLearner<Net>, right: &EmaLearner<Net>) {
 
 /// Trains for 4 epochs in one go, and for 2 and then 2 more from the checkpoint, and compares.
 fn resumes(config: &EmaConfig) -> (LearningResult<EmaLearner<Net>>, Trace) {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = Folder::temporary();
     let (net, trace) = Net::new(0.0, &device()).traced();
     let whole = checkpointed(&directory.path().join("whole"))
         .num_epochs(4)
@@ -148,7 +149,7 @@ fn averaged_running_statistics_are_resumed() {
 
 #[test]
 fn checkpoint_of_a_plain_model_is_refused_with_the_remedy() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = Folder::temporary();
     checkpointed(directory.path()).launch(learner(Net::new(0.0, &device())));
 
     let model = EmaLearner::new(Net::new(3.0, &device()), warmup());
@@ -186,7 +187,7 @@ fn checkpoint_of_a_plain_model_is_refused_with_the_remedy() {
 
 #[test]
 fn checkpoint_of_a_plain_model_starts_an_average_on_request() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = Folder::temporary();
     let plain = checkpointed(directory.path()).launch(learner(Net::new(0.0, &device())));
 
     let config = EmaConfig::new()
@@ -229,7 +230,7 @@ fn average_restarts_with_the_weights_of_a_plain_record() {
 
 #[test]
 fn plain_model_loads_the_online_weights_of_a_checkpoint() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = Folder::temporary();
     let config = EmaConfig::new().with_decay(Decay::constant(0.9));
     let result = checkpointed(directory.path())
         .num_epochs(2)
@@ -249,7 +250,7 @@ fn plain_model_loads_the_online_weights_of_a_checkpoint() {
 /// A checkpoint is taken of the state at the end of its epoch, however long writing takes.
 #[test]
 fn checkpoints_hold_the_state_of_their_epoch() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = Folder::temporary();
     let (net, trace) = Net::new(0.0, &device()).traced();
     checkpointed(directory.path())
         .num_epochs(3)

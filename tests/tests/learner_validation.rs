@@ -18,6 +18,7 @@ use burn::train::{
 };
 use burn_ema::{Decay, EmaConfig};
 use burn_ema_tests::backend::elsewhere;
+use burn_ema_tests::folder::Folder;
 use burn_ema_tests::learner::{
     Batch, Net, Recursion, adam, assert_same, average_values, batches, device, difference, learner,
     mean_squared_error, training, values,
@@ -59,7 +60,7 @@ fn train(directory: &Path, model: EmaLearner<Net>) -> LearningResult<EmaLearner<
 
 #[test]
 fn validation_runs_on_the_average_by_default() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = Folder::temporary();
     let result = train(
         directory.path(),
         EmaLearner::new(Net::new(0.5, &device()), constant(0.8)),
@@ -75,7 +76,7 @@ fn validation_runs_on_the_average_by_default() {
 
 #[test]
 fn validation_runs_on_the_online_weights_by_choice() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = Folder::temporary();
     let model = EmaLearner::new(Net::new(0.5, &device()), constant(0.8));
     let result = train(directory.path(), model.with_validation(Validation::Online));
     let (ema, online) = (
@@ -88,7 +89,7 @@ fn validation_runs_on_the_online_weights_by_choice() {
 
 #[test]
 fn validation_runs_on_both_side_by_side() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = Folder::temporary();
     let model = EmaLearner::new(Net::new(0.5, &device()), constant(0.8)).side_by_side();
     let result = training(directory.path(), 0..20, 20..30)
         .metrics((LossMetric::new(),))
@@ -114,7 +115,7 @@ fn validation_runs_on_both_side_by_side() {
 
 #[test]
 fn result_gives_the_average_and_the_online_model() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = Folder::temporary();
     let (net, trace) = Net::new(0.5, &device()).traced();
     let recursion = Recursion::new(&values(&net));
     let result = train(directory.path(), EmaLearner::new(net, constant(0.8)));
@@ -139,7 +140,7 @@ fn result_gives_the_average_and_the_online_model() {
 /// A validation on the average moved to the device of the online weights must not move the average.
 #[test]
 fn average_on_a_device_of_its_own_is_validated_too() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = Folder::temporary();
     let model = EmaLearner::new(Net::new(0.5, &device()), constant(0.8));
     let result = train(directory.path(), model.with_device(&elsewhere()));
     assert_eq!(
@@ -251,7 +252,7 @@ fn train_scripted(directory: &Path, validation: Validation) -> (u64, Vec<String>
 
 #[test]
 fn best_checkpoint_and_early_stopping_go_by_the_average() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = Folder::temporary();
     let (epochs, checkpoints) = train_scripted(directory.path(), Validation::Ema);
     assert_eq!(checkpoints, ["model-1.bpk"]);
     assert_eq!(epochs, 3);
@@ -268,7 +269,7 @@ fn best_checkpoint_and_early_stopping_go_by_the_average() {
 
 #[test]
 fn best_checkpoint_and_early_stopping_go_by_the_online_weights_by_choice() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = Folder::temporary();
     let (epochs, checkpoints) = train_scripted(directory.path(), Validation::Online);
     assert_eq!(checkpoints, ["model-2.bpk"]);
     assert_eq!(epochs, 4);

@@ -7,7 +7,7 @@ use burn::nn::{BatchNorm, BatchNormConfig, Dropout, DropoutConfig, Linear, Linea
 use burn::store::ModuleRecord;
 use burn::tensor::{DType, Tensor, TensorData};
 use burn_ema::{Action, Decay, EmaConfig, EmaError, EmaModel, Policy, reestimate};
-use burn_ema_tests::backend::{autodiff_device, device, has_dtype};
+use burn_ema_tests::backend::{autodiff_device, device, has_dtype, multiplies_in_tf32};
 use burn_ema_tests::compare::{assert_near, numbers};
 use burn_ema_tests::models::Mixed;
 use burn_ema_tests::snapshot::{
@@ -159,12 +159,18 @@ fn expected(deep: &Deep, frozen: Option<&[Vec<f64>; 2]>) -> [Vec<f64>; 2] {
     })
 }
 
+/// How near the network on the device comes to the one in f64: where Burn multiplies matrices in TF32, whose significands
+/// have 11 bits, it was 2.5e-4 off.
+fn tolerance() -> f64 {
+    if multiplies_in_tf32() { 1e-3 } else { 1e-5 }
+}
+
 /// That both layers of `deep` have the statistics of the examples.
 #[track_caller]
 fn assert_estimated(deep: &Deep) {
     let [first, last] = expected(deep, None);
-    assert_near(&statistics(deep, "norm"), &first, 1e-5);
-    assert_near(&statistics(deep, "last"), &last, 1e-5);
+    assert_near(&statistics(deep, "norm"), &first, tolerance());
+    assert_near(&statistics(deep, "last"), &last, tolerance());
 }
 
 #[test]
@@ -268,7 +274,7 @@ fn frozen_layer_keeps_its_statistics_and_runs_with_them() {
     let result = estimated(&deep);
     assert_eq!(statistics(&result, "norm"), own.concat());
     let [_, last] = expected(&deep, Some(&own));
-    assert_near(&statistics(&result, "last"), &last, 1e-5);
+    assert_near(&statistics(&result, "last"), &last, tolerance());
     assert!(!result.train().norm.training.is_enabled());
 }
 
@@ -286,7 +292,7 @@ fn layer_that_no_forward_pass_reaches_keeps_its_statistics() {
     };
     let result = reestimate(&deep, batches(), half).unwrap();
     let [first, _] = expected(&deep, None);
-    assert_near(&statistics(&result, "norm"), &first, 1e-5);
+    assert_near(&statistics(&result, "norm"), &first, tolerance());
     assert_eq!(statistics(&result, "last"), statistics(&deep, "last"));
 }
 
@@ -298,7 +304,7 @@ fn layer_without_momentum_keeps_its_statistics() {
     assert_eq!(statistics(&result, "norm"), statistics(&deep, "norm"));
     // It normalizes with the batch's all the same.
     let [_, last] = expected(&deep, None);
-    assert_near(&statistics(&result, "last"), &last, 1e-5);
+    assert_near(&statistics(&result, "last"), &last, tolerance());
 }
 
 fn halving<M: Module>(model: &M, policy: Policy) -> EmaModel<M> {

@@ -13,6 +13,7 @@ use burn_ema::{
 };
 use burn_ema_tests::backend::{autodiff_device, device, has_dtype};
 use burn_ema_tests::counted::Counted;
+use burn_ema_tests::folder::Folder;
 use burn_ema_tests::models::{Mixed, Net, Weights};
 use burn_ema_tests::snapshot::{assert_same, assert_same_values, numbers_at, values, with_numbers};
 use proptest::collection::vec;
@@ -426,8 +427,8 @@ fn rule_that_gives_no_decay_leaves_the_other_averages_as_they_are() {
 }
 
 /// A file that is gone with its folder at the end of the test.
-fn file() -> (tempfile::TempDir, PathBuf) {
-    let folder = tempfile::tempdir().unwrap();
+fn file() -> (Folder, PathBuf) {
+    let folder = Folder::temporary();
     let file = folder.path().join("averages.bpk");
     (folder, file)
 }
