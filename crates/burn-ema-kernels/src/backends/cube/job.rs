@@ -119,7 +119,8 @@ fn target(value: CubeTensor) -> (CubeTensor, Option<CubeTensor>) {
     (target, Some(value))
 }
 
-/// The memory of a tensor as an argument, without a second handle: thousands of those are not nothing.
+/// The memory of a tensor as an argument. A clone of the tensor gives the same, but that is longer in the making, and there
+/// are thousands of them.
 fn buffer(tensor: &CubeTensor) -> BufferArg {
     let binding = TensorBinding {
         handle: tensor.handle.clone().binding(),
