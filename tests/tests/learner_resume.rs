@@ -4,6 +4,7 @@
 //! the random number generator (dropout) are not part of a checkpoint. So the data is not shuffled,
 //! nothing is random, and the learning rate is constant.
 
+use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -211,6 +212,18 @@ fn checkpoint_of_a_plain_model_starts_an_average_on_request() {
     assert_eq!(resumed.model.average().unwrap().num_updates(), 5);
     let recursion = Recursion::new(&trained).steps(&trace.steps(), |_| 0.6);
     assert!(recursion.distance(&average_values(&resumed.model)) < 1e-6);
+}
+
+#[test]
+fn average_that_is_loaded_needs_its_checkpoint_no_more() {
+    let directory = Folder::temporary();
+    let model = EmaLearner::new(Net::new(0.0, &device()), warmup());
+    let trained = checkpointed(directory.path()).launch(learner(model)).model;
+    let model = EmaLearner::new(Net::new(3.0, &device()), warmup());
+    let loaded = model.load_record(record(directory.path(), 1));
+    fs::remove_dir_all(directory.path().join("checkpoint")).unwrap();
+    let expected = average_values(&trained);
+    assert_same(&average_values(&loaded), &expected, "average");
 }
 
 /// Also where a learner already has an average, which is then given up.

@@ -21,12 +21,6 @@ impl<M: Module> EmaModel<M> {
         self.shadow.devices().next().unwrap_or_default()
     }
 
-    /// Takes the values out of the file that they were loaded from: Burn reads it when somebody looks at them, and it may be
-    /// another one by then, or none.
-    pub(crate) fn take_in(&self) {
-        self.shadow.take_in();
-    }
-
     fn start_from(mut self, record: ModuleRecord) -> Result<Self, RecordError> {
         let model = Recorded(Plain(self.full_precision_model()));
         let Recorded(Plain(model)) = model.try_load_record(record)?;
@@ -105,16 +99,13 @@ impl<M: Module> Module for EmaModel<M> {
     /// Loads the average and its counters. A record of a plain model is refused, or started from, as
     /// [`PlainRecord`] says.
     fn try_load_record(self, record: ModuleRecord) -> Result<Self, RecordError> {
-        let loaded = if record::holds_average(&record, "") {
-            Recorded(self).try_load_record(record)?.0
-        } else {
-            match self.plain_record() {
-                PlainRecord::Refuse => return Err(EmaError::PlainRecord.into()),
-                PlainRecord::StartFrom => self.start_from(record)?,
-            }
-        };
-        loaded.take_in();
-        Ok(loaded)
+        if record::holds_average(&record, "") {
+            return Ok(Recorded(self).try_load_record(record)?.0);
+        }
+        match self.plain_record() {
+            PlainRecord::Refuse => Err(EmaError::PlainRecord.into()),
+            PlainRecord::StartFrom => self.start_from(record),
+        }
     }
 }
 

@@ -10,8 +10,8 @@ use burn::store::{ModuleRecord, RecordError};
 use burn::tensor::Device;
 
 use super::{EmaSet, EmaSetConfig, Member};
+use crate::EmaError;
 use crate::record::{self, Recorded, Traverse};
-use crate::{EmaError, EmaModel};
 
 const CONTAINER: &str = "Struct:EmaSet";
 
@@ -113,10 +113,7 @@ impl<M: Module> Module for EmaSet<M> {
     /// [`PlainRecord`](crate::PlainRecord) says so.
     fn try_load_record(self, record: ModuleRecord) -> Result<Self, RecordError> {
         if self.config().is_in(&record, "")? {
-            let Recorded(loaded) = Recorded(self).try_load_record(record)?;
-            let averages = loaded.members.iter().map(|member| &member.average);
-            averages.for_each(EmaModel::take_in);
-            return Ok(loaded);
+            return Ok(Recorded(self).try_load_record(record)?.0);
         }
         let mut members = Vec::new();
         for Member { name, average } in self.members {

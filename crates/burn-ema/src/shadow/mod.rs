@@ -188,6 +188,7 @@ impl<M: Module> Shadow<M> {
         self.skeleton = Skeleton::new(&model);
         self.skeleton.mark_buffers(&mut slots);
         (self.slots, self.route) = (slots, route);
+        self.take_in();
         Ok(())
     }
 
@@ -216,8 +217,9 @@ impl<M: Module> Shadow<M> {
         self.settle_where(Slot::is_handed_out);
     }
 
-    /// Takes the values out of the file that they were loaded from, if they are still to be read there.
-    pub(crate) fn take_in(&self) {
+    /// Takes the values out of the file that they may have been loaded from: Burn reads it when somebody looks at them, and it
+    /// may be another one by then, or none.
+    fn take_in(&self) {
         self.settle_where(|_| true);
         self.slots.iter().for_each(|slot| op::read(slot.value()));
     }
