@@ -48,19 +48,16 @@ impl Shapes {
             vectors: vec![[WIDTH]],
             ..Block::default()
         };
-        let normalization = Block {
-            vectors: vec![[WIDTH]; 2],
+        let normalizations = |number: usize| Block {
+            vectors: vec![[WIDTH]; 2 * number],
             ..Block::default()
         };
-        let mut transformer = Block {
-            vectors: vec![[WIDTH]; 4],
-            ..Block::default()
-        };
+        let mut transformer = normalizations(2);
         linear(&mut transformer, 3 * WIDTH, WIDTH);
         linear(&mut transformer, WIDTH, WIDTH);
         linear(&mut transformer, 4 * WIDTH, WIDTH);
         linear(&mut transformer, WIDTH, 4 * WIDTH);
-        let mut head = normalization;
+        let mut head = normalizations(1);
         linear(&mut head, 1_000, WIDTH);
         let mut blocks = vec![patches];
         blocks.extend(vec![transformer; 12]);

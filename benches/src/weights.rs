@@ -9,12 +9,12 @@ use crate::shapes::{Block, Shapes};
 /// Weights of the given [`Shapes`].
 #[derive(Module, Debug)]
 pub struct Weights {
-    blocks: Vec<Part>,
+    blocks: Vec<BlockWeights>,
 }
 
-/// Those of a [`Block`].
+/// The weights of a [`Block`].
 #[derive(Module, Debug)]
-struct Part {
+struct BlockWeights {
     vectors: Vec<Param<Tensor<1>>>,
     matrices: Vec<Param<Tensor<2>>>,
     sequences: Vec<Param<Tensor<3>>>,
@@ -28,7 +28,7 @@ impl Weights {
         let blocks = shapes.blocks.iter();
         let weights = Self {
             blocks: blocks
-                .map(|block| Part::new(block, dtype, device))
+                .map(|block| BlockWeights::new(block, dtype, device))
                 .collect(),
         };
         weights.train()
@@ -61,7 +61,7 @@ impl Weights {
     }
 }
 
-impl Part {
+impl BlockWeights {
     fn new(shapes: &Block, dtype: FloatDType, device: &Device) -> Self {
         let norm = |features: &usize| BatchNormConfig::new(*features).init(device);
         Self {

@@ -14,14 +14,19 @@ pub fn autodiff_device() -> Device {
     Device::default().autodiff()
 }
 
+/// Whether the device is described by this word.
+fn is(word: &str) -> bool {
+    format!("{:?}", Device::default()).contains(word)
+}
+
 /// Whether the tests run on `flex`, whose f32 arithmetic is known to the bit.
 pub fn is_flex() -> bool {
-    format!("{:?}", Device::default()).contains("Flex")
+    is("Flex")
 }
 
 /// Whether the backend is one of CubeCL's: for a GPU, or what stands in for one.
 pub fn is_cubecl() -> bool {
-    format!("{:?}", Device::default()).contains("Cube(")
+    is("Cube(")
 }
 
 /// Whether a training has the same bits whatever else the program does.
@@ -46,7 +51,7 @@ pub fn repeats_trainings() -> bool {
 
 /// Whether Burn may give products of f32 matrices to units that round their factors to TF32.
 pub fn multiplies_in_tf32() -> bool {
-    format!("{:?}", Device::default()).contains("Cuda")
+    is("Cuda")
 }
 
 /// Whether the backend has a dtype. Says so on the test's output where it has not.

@@ -91,13 +91,18 @@ fn averages_once_per_optimizer_step(optim: MultiDeviceOptim, accumulation: usize
 
     // The online weights, and the running statistics that both workers feed, are those of a training
     // without an average. Where four gradients are added in the order in which workers answer, Burn
-    // itself does not repeat a training to the bit; nor on GPUs, where workers race for more: with Fusion, on
-    // software Vulkan, two trainings without an average were up to 0.35 apart.
+    // itself does not repeat a training to the bit; nor does it on some GPUs, where workers race for more: with
+    // Fusion, on software Vulkan, two trainings without an average were up to 0.35 apart.
     let online = synced_values(result.model.online());
     let repeatable = accumulation == 1 || matches!(optim, MultiDeviceOptim::OptimSharded);
-    if repeatable && !backend::is_cubecl() {
-        let plain = train(Net::new(0.0, &device()), strategy(), accumulation);
-        assert_same(&online, &synced_values(&plain.model), "online weights");
+    let plain = || synced_values(&train(Net::new(0.0, &device()), strategy(), accumulation).model);
+    if repeatable {
+        let expected = plain();
+        if backend::is_cubecl() && (0..2).any(|_| plain() != expected) {
+            println!("SKIPPED in part: trainings without an average differ");
+        } else {
+            assert_same(&online, &expected, "online weights");
+        }
     }
     let averaged = average_values(&result.model);
     assert_eq!(averaged["norm.running_mean"], online["norm.running_mean"]);

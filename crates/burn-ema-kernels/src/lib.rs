@@ -27,7 +27,7 @@ mod host;
 mod ops;
 pub mod portable;
 
-use burn::backend::{Dispatch, DispatchAutodiffContext, DispatchTensor, DispatchTensorKind};
+use burn::backend::{Dispatch, DispatchAutodiffContext, DispatchTensor};
 use burn::tensor::DType;
 use burn::tensor::kind::BridgeTensor;
 
@@ -101,10 +101,12 @@ pub fn lerp(sources: Vec<BridgeTensor>, averages: Vec<Average>) -> Vec<BridgeTen
 /// let source = Tensor::<1>::from_floats([1.0, 2.0], &Default::default()).into_bridge();
 /// assert!([32, 128].contains(&batch_size(&source)));
 /// ```
+#[allow(unused_imports, unreachable_patterns)]
 pub fn batch_size(source: &BridgeTensor) -> usize {
+    use burn::backend::DispatchTensorKind;
+
     const OF_PROCESSOR: usize = 128;
 
-    #[allow(unreachable_patterns)]
     match &source.as_parts().1.kind {
         #[cfg(feature = "cube")]
         DispatchTensorKind::Cube(_) => backends::TENSORS_OF_LAUNCH,
@@ -213,6 +215,8 @@ fn has_kernel(value: &BridgeTensor, source: &BridgeTensor, weight: f64) -> bool 
 
 #[allow(unused_imports, unreachable_patterns)]
 fn backend_has_kernel(tensor: &DispatchTensor) -> bool {
+    use burn::backend::DispatchTensorKind;
+
     match &tensor.kind {
         #[cfg(feature = "flex")]
         DispatchTensorKind::Flex(_) => true,

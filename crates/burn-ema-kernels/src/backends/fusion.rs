@@ -86,12 +86,12 @@ impl<B: FusionBackend + GuardOps> GuardOps for Fusion<B> {
         let client = batch.sources[0].client.clone();
         let sources = batch.sources.into_iter();
         let inputs: Vec<TensorIr> = sources.map(|source| source.into_ir()).collect();
-        let found = TensorIr::uninit(client.create_empty_handle(), Shape::new([1]), DType::U32);
-        let found_id = found.id;
-        let desc = CustomOpIr::new("burn_ema::non_finite", &inputs, &[found]);
+        let found = client.create_empty_handle();
+        let output = TensorIr::uninit(found, Shape::new([1]), DType::U32);
+        let desc = CustomOpIr::new("burn_ema::non_finite", &inputs, &[output]);
         let operation = NonFinite::<B> {
             inputs,
-            found: found_id,
+            found,
             backend: PhantomData,
         };
         let outputs = client.register(StreamId::current(), OperationIr::Custom(desc), operation);
