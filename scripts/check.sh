@@ -3,11 +3,13 @@
 #
 #   scripts/check.sh               # all stages of a full run
 #   scripts/check.sh fmt clippy    # these only, in this order
-#   scripts/check.sh --list        # what there is
+#   scripts/check.sh --list        # what a full run does
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-STAGES=(fmt scripts test doctest clippy docs core bench example gan profiles ndarray tch wgpu vulkan fusion compile)
+STAGES=(fmt scripts test clippy docs core bench example gan profiles ndarray tch wgpu vulkan fusion compile)
+# No part of a full run yet.
+ON_REQUEST=(imports)
 
 if [ -n "${CI:-}" ]; then
     export CARGO_INCREMENTAL=0 # fresh builds gain nothing from it
@@ -25,6 +27,7 @@ check_scripts() {
     for script in scripts/*.sh benches/*.sh .ci/run; do
         bash -n "$script"
     done
+    scripts/check-imports.py --self-test
     # Paths of the machine something was written on mean nothing elsewhere.
     git grep -nE '(^|[^a-zA-Z0-9._-])/(root|home/[a-z]+)/' \
         -- . ':(exclude)*Cargo.lock' ':(exclude)scripts/check.sh' || status=$?
@@ -32,9 +35,10 @@ check_scripts() {
     [ "$status" -eq 1 ] || { echo "machine paths in tracked files, or git failed" >&2; return 1; }
 }
 
-check_test() { cargo test --workspace; }
+# Which module may import which.
+check_imports() { scripts/check-imports.py; }
 
-check_doctest() { cargo test --workspace --doc; }
+check_test() { cargo test --workspace; }
 
 check_clippy() { cargo clippy --workspace --all-targets -- -D warnings; }
 
@@ -47,11 +51,10 @@ check_core() {
     cargo test -p burn-ema-kernels --no-default-features --features burn/ndarray --test any_backend
 }
 
-# The benches run. Their figures here mean nothing: the profile is that of the tests.
+# The benches build, and one runs. Its figures here mean nothing: the profile is that of the tests.
 check_bench() {
-    cargo bench --workspace --profile dev --bench update -- --cases small,resnet-50 --runs 3
-    cargo bench --workspace --profile dev --bench memory -- --cases small
-    cargo bench --workspace --profile dev --bench learner -- --runs 1
+    cargo bench --workspace --profile dev --no-run --bench update --bench memory --bench learner
+    cargo bench --workspace --profile dev --bench update -- --cases small --runs 3
 }
 
 # The README's run, shortened: the result line has to hold, and its files have to exist.
@@ -96,32 +99,56 @@ check_profiles() {
     [ -s "$dir/weight-profiles.png" ] || { echo "no picture" >&2; return 1; }
 }
 
-# The behaviour tests on a device, with these features: all, or the files that are named. Other backends that are compiled in serve
-# as the other device of some. What a test prints is shown, for it says so where the backend lacks what the test is about.
+# The behaviour tests on a device, with these features: all, or those that are named, a binary at a time: `hook` for all of
+# one, `hook:decay,parity` for some modules of it. Other backends that are compiled in serve as the other device of some.
+# What a test prints is shown, for it says so where the backend lacks what the test is about.
 backend_tests() {
-    local device=$1 features=$2
+    local device=$1 features=$2 part binary module modules filters status=0
     shift 2
-    BURN_DEVICE=$device cargo test -p burn-ema-tests --no-default-features --features "$features" \
-        --no-fail-fast "${@/#/--test=}" -- --show-output
+    local tests=(cargo test -p burn-ema-tests --no-default-features --features "$features" --no-fail-fast)
+    export BURN_DEVICE=$device # Burn panics if it is not compiled in
+    if [ $# -eq 0 ]; then
+        "${tests[@]}" -- --show-output
+        return
+    fi
+    for part in "$@"; do
+        binary=${part%%:*} modules=() filters=()
+        [ "$part" = "$binary" ] || IFS=, read -ra modules <<<"${part#*:}"
+        for module in "${modules[@]}"; do
+            # Of a module that is gone no test would run, and nothing would fail.
+            [ -e "tests/tests/$binary/$module.rs" ] || [ -d "tests/tests/$binary/$module" ] ||
+                { echo "no module '$module' of the tests '$binary'" >&2; return 1; }
+            filters+=("$module::")
+        done
+        "${tests[@]}" --test "$binary" -- --show-output "${filters[@]}" || status=$?
+    done
+    return "$status"
 }
 
 # A backend that can not be set up fails its stage: a skip would pass unseen.
 setup() {
     local exports
-    exports=$(scripts/setup-backends.sh "$1")
+    exports=$(scripts/setup-backends.sh "$@")
     eval "$exports"
 }
 
-check_ndarray() { backend_tests ndarray ndarray; }
+# One build for all of these. `vulkan` is not among them: it compiles CubeCL's kernels as SPIR-V, and does so for the device
+# `wgpu` too, which is Vulkan here.
+RUN_TIME_CHOICE="flex ndarray tch wgpu"
+
+check_ndarray() {
+    setup tch # what the build needs
+    backend_tests ndarray "$RUN_TIME_CHOICE"
+}
 
 check_tch() {
     setup tch
-    backend_tests tch "tch flex"
+    backend_tests tch "$RUN_TIME_CHOICE"
 }
 
 check_wgpu() {
-    setup wgpu
-    backend_tests wgpu "wgpu flex"
+    setup tch wgpu
+    backend_tests wgpu "$RUN_TIME_CHOICE"
 }
 
 # Kernels as SPIR-V. Mesa dies of Burn's reductions as it reads them (22.3.6 of Debian 12 and 25.0.7 of its backports), so only
@@ -129,15 +156,15 @@ check_wgpu() {
 check_vulkan() {
     setup wgpu
     backend_tests vulkan "vulkan flex" \
-        config devices dtype hook_decay hook_parity hook_refusals hook_runner hook_warning kernels learner_memory \
-        non_finite peers peers_golden policy post_hoc profile schedule walk
+        ema:config,devices,dtype,kernels,non_finite,peers,peers_golden,policy,post_hoc,profile,schedule,walk \
+        hook:decay,parity,refusals,runner log alloc:learner
 }
 
 # Operations wait in a stream, and tensors there are handles of handles.
 check_fusion() {
     setup wgpu
     backend_tests wgpu "wgpu fusion flex" \
-        batch_norm devices kernels learner learner_set non_finite record reestimate set switch update
+        ema:batch_norm,devices,kernels,non_finite,record,reestimate,set,switch,update learner:basics,set
 }
 
 # What there is no device for. `cuda`, `rocm` and `cpu` build LLVM in, which their build fetches from elsewhere than crates
@@ -186,8 +213,8 @@ if [ "${1:-}" = --list ]; then
 fi
 [ $# -gt 0 ] || set -- "${STAGES[@]}"
 for name in "$@"; do
-    [[ " ${STAGES[*]} " == *" $name "* ]] ||
-        { echo "check.sh: unknown stage '$name' (known: ${STAGES[*]})" >&2; exit 2; }
+    [[ " ${STAGES[*]} ${ON_REQUEST[*]} " == *" $name "* ]] ||
+        { echo "check.sh: unknown stage '$name' (known: ${STAGES[*]} ${ON_REQUEST[*]})" >&2; exit 2; }
 done
 for name in "$@"; do
     stage "$name" "check_$name"
