@@ -4,7 +4,7 @@
     venv/bin/pip install torch timm ema-pytorch diffusers accelerate mmengine pytorch-ignite optax torch-ema
     venv/bin/python tests/golden/peers.py > tests/tests/data/peers.json
 
-The number is 0.3 at the start and sin(1.3 t) + t / 10 after step t, in f64. `tests/tests/peers_golden.rs` compares
+The number is 0.3 at the start and sin(1.3 t) + t / 10 after step t, in f64. `tests/tests/ema/peers_golden.rs` compares
 with these values; nothing but this script needs Python.
 """
 

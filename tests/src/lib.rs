@@ -8,6 +8,7 @@ pub mod folder;
 pub mod large;
 pub mod learner;
 pub mod models;
+pub mod random;
 pub mod reference;
 pub mod runner;
 pub mod snapshot;

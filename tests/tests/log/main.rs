@@ -1,4 +1,4 @@
-//! The warning about a momentum that is probably a decay. Alone, for a logger is for the whole process.
+//! The warning about a momentum that is probably a decay. A process of its own, for it has one logger.
 
 use std::sync::Mutex;
 

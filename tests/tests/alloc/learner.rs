@@ -5,12 +5,9 @@ use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Distribution, Tensor};
 use burn::train::{InferenceStep, LearnerModel, RegressionOutput, TrainOutput, TrainStep};
 use burn_ema::{Decay, EmaConfig};
-use burn_ema_tests::allocator::{Counting, alone, peak, sees_tensors};
+use burn_ema_tests::allocator::{alone, peak, sees_tensors};
 use burn_ema_tests::learner::{Batch, device, drive, learner, mean_squared_error};
 use burn_ema_train::EmaLearner;
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 const WIDTH: usize = 1000;
 const LAYERS: usize = 4;

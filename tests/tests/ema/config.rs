@@ -127,7 +127,7 @@ fn every_rule_survives_json() {
 /// What a file of this version looks like. It has to load for good.
 #[test]
 fn stored_configuration_loads() {
-    let json = include_str!("data/config-0.1.json");
+    let json = include_str!("../data/config-0.1.json");
     let config = EmaConfig::load_binary(json.as_bytes()).unwrap();
     assert_eq!(config.decay, Decay::half_life(2000.0));
     assert_eq!((config.start, config.interval), (500, 10));
@@ -141,7 +141,7 @@ fn stored_configuration_loads() {
 /// Every rule as files hold it, also without what was added later. They have to load for good.
 #[test]
 fn stored_rules_load() {
-    let json = include_str!("data/rules-0.1.json");
+    let json = include_str!("../data/rules-0.1.json");
     let rules: Vec<Decay> = serde_json::from_str(json).unwrap();
     let counted_in_steps = Clock {
         ticks: Ticks::Steps,

@@ -5,13 +5,10 @@ use burn::nn::Linear;
 use burn::optim::AdamConfig;
 use burn::tensor::{DType, FloatDType, Tensor};
 use burn_ema::{Decay, EmaConfig, EmaModel, EmaSetConfig, NonFinite};
-use burn_ema_tests::allocator::{Counting, alone, live, peak, sees_tensors};
+use burn_ema_tests::allocator::{alone, live, peak, sees_tensors};
 use burn_ema_tests::backend::{autodiff_device, has_dtype};
 use burn_ema_tests::large::{TEMPORARIES, TENSOR, layers};
 use burn_ema_tests::models::Net;
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// A node of Burn's autodiff graph takes hundreds of bytes, so one left behind at each step would be
 /// megabytes here. The drivers of GPUs keep some memory of their own.

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 /// The averages that a system had after each step, for a number that every run has passed through.
 fn golden(name: &str) -> Vec<f64> {
-    let file: Value = serde_json::from_str(include_str!("data/peers.json")).unwrap();
+    let file: Value = serde_json::from_str(include_str!("../data/peers.json")).unwrap();
     let averages = file["averages"][name].as_array().unwrap();
     averages.iter().map(|x| x.as_f64().unwrap()).collect()
 }

@@ -7,15 +7,12 @@ use burn::nn::{BatchNorm, BatchNormConfig, DropoutConfig, Linear};
 use burn::optim::{AdamConfig, GradientsParams, SgdConfig};
 use burn::tensor::{Device, Tensor};
 use burn_ema::{Action, Decay, EmaConfig, EmaModel, Policy, Update};
-use burn_ema_tests::allocator::{Counting, alone, live, peak, sees_tensors};
+use burn_ema_tests::allocator::{alone, live, peak, sees_tensors};
 use burn_ema_tests::backend::{autodiff_device, device};
 use burn_ema_tests::compare::{assert_close, assert_near, numbers};
 use burn_ema_tests::large::{TEMPORARIES, TENSOR, WIDTH, layers};
 use burn_ema_tests::models::{Net, Weights, batch};
 use burn_ema_tests::snapshot::{assert_same, numbers_at, values};
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 fn halving<M: Module>(model: &M) -> EmaModel<M> {
     EmaConfig::new().with_decay(Decay::weight(0.5)).init(model)

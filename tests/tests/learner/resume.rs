@@ -20,6 +20,7 @@ use burn_ema_tests::learner::{
     Batch, Net, Recursion, Trace, assert_same, average_values, batches, device, difference, drive,
     learner, synced_values, training, values,
 };
+use burn_ema_tests::random;
 use burn_ema_train::EmaLearner;
 
 fn warmup() -> EmaConfig {
@@ -301,6 +302,7 @@ fn monitor_shows_the_average_of_a_checkpoint_before_the_first_step() {
 /// A record holds a `Col` weight transposed, and Burn loads it only where nothing is initialized yet.
 #[test]
 fn column_major_layers_resume() {
+    let _alone = random::alone();
     let fresh = || {
         let layer = LinearConfig::new(2, 3).with_layout(LinearLayout::Col);
         layer.init(&device())

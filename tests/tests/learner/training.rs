@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::nn::{BatchNorm, BatchNormConfig, Dropout, DropoutConfig, Linear, LinearConfig};
@@ -18,6 +17,7 @@ use burn_ema_tests::learner::{
     average_values, batch, batches, device, difference, drive, learner, mean_squared_error,
     synced_values, training, values,
 };
+use burn_ema_tests::random;
 use burn_ema_train::EmaLearner;
 
 fn constant(decay: f64) -> EmaConfig {
@@ -72,9 +72,6 @@ impl InferenceStep for LazyNet {
     }
 }
 
-/// Random numbers come from one generator for the whole process.
-static RANDOM: Mutex<()> = Mutex::new(());
-
 #[test]
 fn online_weights_and_running_statistics_are_those_of_a_training_without_average() {
     let directory = Folder::temporary();
@@ -105,7 +102,7 @@ fn online_weights_and_running_statistics_are_those_of_a_training_without_average
 /// `EmaLearner::new` or `TrainStep::step`) does the same, and fails this.
 #[test]
 fn lazy_parameters_draw_the_random_numbers_that_they_draw_without_average() {
-    let _alone = RANDOM.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = random::alone();
     let device = device();
     let batches = batches(0..16, 4, &device);
     let plain = |seed: u64| {
@@ -133,7 +130,7 @@ fn lazy_parameters_draw_the_random_numbers_that_they_draw_without_average() {
 
 #[test]
 fn dropout_draws_the_random_numbers_that_it_draws_without_average() {
-    let _alone = RANDOM.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = random::alone();
     let directory = Folder::temporary();
     let device = device();
     device.seed(7);
@@ -156,7 +153,7 @@ fn dropout_draws_the_random_numbers_that_it_draws_without_average() {
 
 #[test]
 fn lazy_parameters_start_the_average_with_the_values_of_the_first_step() {
-    let _alone = RANDOM.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = random::alone();
     let device = device();
     device.seed(11);
     let mut learner = learner(EmaLearner::new(LazyNet::new(&device), constant(1.0)));

@@ -1,0 +1,7 @@
+//! The hook for training loops that are written by hand.
+
+mod decay;
+mod parity;
+mod refusals;
+mod runner;
+mod submodules;

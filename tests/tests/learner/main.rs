@@ -1,0 +1,7 @@
+//! Averages in Burn's learner.
+
+mod devices;
+mod resume;
+mod set;
+mod training;
+mod validation;
