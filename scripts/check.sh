@@ -164,7 +164,7 @@ check_vulkan() {
 check_fusion() {
     setup wgpu
     backend_tests wgpu "wgpu fusion flex" \
-        ema:batch_norm,devices,kernels,non_finite,record,reestimate,set,switch,update learner:basics,set
+        ema:batch_norm,devices,kernels,non_finite,record,reestimate,set,switch,update learner:training,set
 }
 
 # What there is no device for. `cuda`, `rocm` and `cpu` build LLVM in, which their build fetches from elsewhere than crates
