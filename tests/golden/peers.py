@@ -1,11 +1,11 @@
-"""Runs the averages of other systems on one number and writes what they become after each step.
+"""Runs the EMAs of other frameworks on one number and writes the EMA after each step.
 
     python3 -m venv venv
     venv/bin/pip install torch timm ema-pytorch diffusers accelerate mmengine pytorch-ignite optax torch-ema
-    venv/bin/python tests/golden/peers.py > tests/tests/data/peers.json
+    venv/bin/python tests/golden/peers.py > crates/burn-ema-rules/tests/rules/frameworks.json
 
-The number is 0.3 at the start and sin(1.3 t) + t / 10 after step t, in f64. `tests/tests/ema/peers_golden.rs` compares
-with these values; nothing but this script needs Python.
+The number is 0.3 at the start and sin(1.3 t) + t / 10 after step t, in f64. `presets_golden.rs` here and `preset_goldens.rs` there
+compare with these values; nothing but this script needs Python.
 """
 
 import copy
@@ -29,7 +29,7 @@ class Net(torch.nn.Module):
 
 
 def run(make, update, read):
-    """The average after each step: `make(net)`, then `update(average, net, step)` with steps from 1."""
+    """The EMA after each step: `make(net)`, then `update(average, net, step)` with steps from 1."""
     net = Net()
     average = make(net)
     seen = []

@@ -1,0 +1,426 @@
+//! All decay schedules as one type, and the ways to make them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::decay::annealing::Annealing;
+use crate::decay::checks::{Checks, or_panic};
+use crate::decay::constant::Constant;
+use crate::decay::copy_first::CopyFirst;
+use crate::decay::custom::Custom;
+use crate::decay::debiased::Debiased;
+use crate::decay::decay_schedule::{DecaySchedule, is_share};
+use crate::decay::equal_weights::EqualWeights;
+use crate::decay::exponential_warmup::ExponentialWarmup;
+use crate::decay::half_life::HalfLife;
+use crate::decay::image_ramp_up::ImageRampUp;
+use crate::decay::linear_warmup::LinearWarmup;
+use crate::decay::per_step::PerStep;
+use crate::decay::power_function::{PowerFunction, gamma_of_sigma_rel};
+use crate::decay::power_warmup::PowerWarmup;
+use crate::decay::progress::Progress;
+use crate::decay::tf_ramp::TfRamp;
+use crate::decay::weight::Weight;
+use crate::error::RulesError;
+
+/// A decay schedule that can be stored in a configuration.
+///
+/// **Decay** is the share of the old EMA that an update keeps: `ema = decay * ema + (1 - decay) * online`. PyTorch, timm,
+/// Keras and most papers use decay. mmagic, mmengine, Ignite and optax use the other share and call it momentum or step
+/// size: use [`Decay::weight`] for that number.
+///
+/// | schedule | decay at the `n`-th update, counted from 0 |
+/// |---|---|
+/// | [`constant`](Self::constant) | `decay` |
+/// | [`weight`](Self::weight), [`tau`](Self::tau) | `1 - weight` |
+/// | [`half_life`](Self::half_life) | `2^(-interval / steps)` |
+/// | [`power_warmup`](Self::power_warmup), [`PowerWarmup`] | `1 - (1 + n)^-power`, up to a maximum |
+/// | [`TfRamp`] | `(1 + n) / (10 + n)`, up to a maximum |
+/// | [`ExponentialWarmup`] | `max (1 - exp(-n / tau))` |
+/// | [`LinearWarmup`] | from one decay to another along a line |
+/// | [`ImageRampUp`] | by a half-life in images that grows with the images seen |
+/// | [`Annealing`] | `n / (gamma + n)`, up to a maximum |
+/// | [`equal_weights`](Self::equal_weights), [`EqualWeights`] | `n / (n + 1)`: the mean |
+/// | [`sigma_rel`](Self::sigma_rel), [`PowerFunction`] | `(n / (n + 1))^(gamma + 1)` |
+/// | [`custom`](Self::custom) | the result of your function |
+///
+/// [`per_step`](Self::per_step), [`debiased`](Self::debiased) and [`copy_first`](Self::copy_first) modify a schedule.
+/// [`Schedule::profile`](crate::schedule::Schedule::profile) computes what a schedule amounts to. Module `presets` has the
+/// schedules of other frameworks under the names and with the counting of those frameworks.
+///
+/// # Example
+///
+/// ```
+/// use burn_ema_rules::decay::{Decay, DecaySchedule, Progress};
+///
+/// let first = Progress { updates: 0, interval: 1 };
+/// assert_eq!(Decay::constant(0.999).decay(first), 0.999);
+/// assert_eq!(Decay::half_life(1000.0).decay(first), 0.5_f64.powf(0.001));
+/// assert_eq!(Decay::power_warmup(2.0 / 3.0).decay(first), 0.0);
+/// assert!(Decay::try_constant(0.001).is_err(), "0.001 is a weight, not a decay");
+///
+/// let every_tenth_step = Progress { updates: 0, interval: 10 };
+/// assert_eq!(Decay::constant(0.999).decay(every_tenth_step), 0.999);
+/// assert_eq!(Decay::constant(0.999).per_step().decay(every_tenth_step), 0.999_f64.powf(10.0));
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Decay {
+    /// See [`Constant`].
+    Constant(Constant),
+    /// See [`HalfLife`].
+    HalfLife(HalfLife),
+    /// See [`PowerWarmup`].
+    PowerWarmup(PowerWarmup),
+    /// See [`Weight`].
+    Weight(Weight),
+    /// See [`TfRamp`].
+    TfRamp(TfRamp),
+    /// See [`ExponentialWarmup`].
+    ExponentialWarmup(ExponentialWarmup),
+    /// See [`LinearWarmup`].
+    LinearWarmup(LinearWarmup),
+    /// See [`ImageRampUp`].
+    ImageRampUp(ImageRampUp),
+    /// See [`Annealing`].
+    Annealing(Annealing),
+    /// See [`EqualWeights`].
+    EqualWeights(EqualWeights),
+    /// See [`PowerFunction`].
+    PowerFunction(PowerFunction),
+    /// See [`Custom`].
+    Custom(Custom),
+    /// See [`PerStep`].
+    PerStep(PerStep),
+    /// See [`Debiased`].
+    Debiased(Debiased),
+    /// See [`CopyFirst`].
+    CopyFirst(CopyFirst),
+}
+
+impl Decay {
+    /// The same decay at every update, in `[0.5, 1]`. Usual values are 0.99 to 0.9999.
+    ///
+    /// # Panics
+    ///
+    /// Panics where [`try_constant`](Self::try_constant) returns an error.
+    #[must_use]
+    #[track_caller]
+    pub fn constant(decay: f64) -> Self {
+        or_panic(Self::try_constant(decay))
+    }
+
+    /// [`constant`](Self::constant), with an error instead of a panic.
+    ///
+    /// # Errors
+    ///
+    /// [`RulesError::InvalidDecay`] if `decay` is not in `[0.5, 1]`. Below 0.5 the error says what to write if `decay` is
+    /// the weight of the new weights. For such a short memory use [`Decay::weight`].
+    pub fn try_constant(decay: f64) -> Result<Self, RulesError> {
+        let checks = Checks::of("Decay::constant");
+        checks.usual_decay("decay", decay).done()?;
+        Self::Constant(Constant { decay }).checked()
+    }
+
+    /// Decay by half-life: the weight of a step halves in `steps` optimizer steps, for any interval.
+    ///
+    /// # Panics
+    ///
+    /// Panics where [`try_half_life`](Self::try_half_life) returns an error.
+    #[must_use]
+    #[track_caller]
+    pub fn half_life(steps: f64) -> Self {
+        or_panic(Self::try_half_life(steps))
+    }
+
+    /// [`half_life`](Self::half_life), with an error instead of a panic.
+    ///
+    /// # Errors
+    ///
+    /// [`RulesError::InvalidDecay`] if `steps` is not finite and positive.
+    pub fn try_half_life(steps: f64) -> Result<Self, RulesError> {
+        Self::HalfLife(HalfLife { steps }).checked()
+    }
+
+    /// A [`half_life`](Self::half_life) in epochs of `steps_per_epoch` optimizer steps.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `epochs * steps_per_epoch` is not finite and positive.
+    #[must_use]
+    #[track_caller]
+    pub fn half_life_epochs(epochs: f64, steps_per_epoch: u64) -> Self {
+        Self::half_life(epochs * steps_per_epoch as f64)
+    }
+
+    /// A [`half_life`](Self::half_life) in images (examples), with `batch_size` images in an optimizer step: over all
+    /// devices and accumulated gradients.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `images` is not finite and positive, or `batch_size` is 0.
+    #[must_use]
+    #[track_caller]
+    pub fn half_life_images(images: f64, batch_size: u64) -> Self {
+        let checks = Checks::of("Decay::half_life_images");
+        let checks = checks
+            .positive("images", images)
+            .positive("batch_size", batch_size as f64);
+        or_panic(checks.done());
+        Self::half_life(images / batch_size as f64)
+    }
+
+    /// A [`half_life`](Self::half_life) in thousands of images, with `batch_size` images in an optimizer step.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `kimg` is not finite and positive, or `batch_size` is 0.
+    #[must_use]
+    #[track_caller]
+    pub fn half_life_kimg(kimg: f64, batch_size: u64) -> Self {
+        Self::half_life_images(kimg * 1000.0, batch_size)
+    }
+
+    /// Power warm-up: `1 - (1 + n)^-power` at the `n`-th update, counted from 0, up to 0.9999.
+    ///
+    /// [`PowerWarmup`], which converts into a `Decay`, also sets `inv_gamma`, bounds and start.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `power` is not finite and positive.
+    #[must_use]
+    #[track_caller]
+    pub fn power_warmup(power: f64) -> Self {
+        PowerWarmup::new(power).into()
+    }
+
+    /// The same weight of the new weights at every update, in `[0, 1]`: decay `1 - weight`.
+    ///
+    /// mmagic and mmengine call this number momentum, optax calls it step size, and DQN papers call it tau.
+    ///
+    /// # Panics
+    ///
+    /// Panics where [`try_weight`](Self::try_weight) returns an error.
+    #[must_use]
+    #[track_caller]
+    #[doc(alias = "momentum")]
+    #[doc(alias = "step_size")]
+    pub fn weight(weight: f64) -> Self {
+        or_panic(Self::try_weight(weight))
+    }
+
+    /// [`weight`](Self::weight), with an error instead of a panic.
+    ///
+    /// # Errors
+    ///
+    /// [`RulesError::InvalidDecay`] if `weight` is not in `[0, 1]`.
+    pub fn try_weight(weight: f64) -> Result<Self, RulesError> {
+        Self::Weight(Weight { weight }).checked()
+    }
+
+    /// Soft update of target networks (DQN, DDPG, SAC): `tau` is the weight of the new weights. A synonym of
+    /// [`weight`](Self::weight).
+    ///
+    /// # Panics
+    ///
+    /// Panics if `tau` is not in `[0, 1]`.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use burn_ema_rules::decay::Decay;
+    ///
+    /// assert_eq!(Decay::tau(0.005), Decay::weight(0.005));
+    /// ```
+    #[must_use]
+    #[track_caller]
+    #[doc(alias = "soft update")]
+    #[doc(alias = "polyak")]
+    pub fn tau(tau: f64) -> Self {
+        Self::weight(tau)
+    }
+
+    /// The mean of all weights since the start (SWA). See [`EqualWeights`].
+    #[must_use]
+    #[doc(alias = "SWA")]
+    pub fn equal_weights() -> Self {
+        EqualWeights::default().into()
+    }
+
+    /// The power function EMA of relative width `sigma_rel` (Karras et al. 2023). See [`PowerFunction`].
+    ///
+    /// # Panics
+    ///
+    /// Panics where [`try_sigma_rel`](Self::try_sigma_rel) returns an error.
+    #[must_use]
+    #[track_caller]
+    pub fn sigma_rel(sigma_rel: f64) -> Self {
+        or_panic(Self::try_sigma_rel(sigma_rel))
+    }
+
+    /// [`sigma_rel`](Self::sigma_rel), with an error instead of a panic.
+    ///
+    /// # Errors
+    ///
+    /// [`RulesError::InvalidDecay`] if `sigma_rel` is not above 0 and below `1/sqrt(12)`, about 0.2887.
+    pub fn try_sigma_rel(sigma_rel: f64) -> Result<Self, RulesError> {
+        let gamma = gamma_of_sigma_rel(sigma_rel)?;
+        Ok(PowerFunction { gamma }.into())
+    }
+
+    /// A decay schedule of your own: a function of [`Progress`], or a type that implements [`DecaySchedule`].
+    ///
+    /// Configuration files store the `name` only. A decay outside `[0, 1]` is an error of the update that asked for the
+    /// decay.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use burn_ema_rules::decay::{Decay, DecaySchedule, Progress};
+    ///
+    /// let two_phases = Decay::custom("two phases", |at: Progress| if at.updates < 1000 { 0.99 } else { 0.999 });
+    /// assert_eq!(two_phases.decay(Progress { updates: 1000, interval: 1 }), 0.999);
+    /// ```
+    #[must_use]
+    pub fn custom(
+        name: impl Into<String>,
+        schedule: impl DecaySchedule + Send + Sync + 'static,
+    ) -> Self {
+        Self::Custom(Custom::new(name, schedule))
+    }
+
+    /// Makes this schedule independent of the interval: with an update every `n` steps, each update keeps what `n`
+    /// updates would keep. For a constant decay that is `decay^n`. See [`PerStep`].
+    ///
+    /// Without this method a schedule is per update, as in most frameworks, and an interval of 10 makes the window 10
+    /// times as long in optimizer steps.
+    #[must_use]
+    pub fn per_step(self) -> Self {
+        Self::PerStep(PerStep {
+            schedule: Box::new(self),
+        })
+    }
+
+    /// Corrects this schedule for bias, as Adam and optax (`debias`) do: no trace is left of the weights that averaging
+    /// started from, and the later weights keep the proportions of the schedule. See [`Debiased`].
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use burn_ema_rules::decay::Decay;
+    /// use burn_ema_rules::schedule::Schedule;
+    ///
+    /// // optax.ema(0.9) of the values 5 and 7: (0.1 * 7 + 0.9 * 0.1 * 5) / (1 - 0.9^2) = 1.15 / 0.19
+    /// let profile = Schedule::default().profile(&Decay::constant(0.9).debiased(), 2)?;
+    /// let weights = profile.weights();
+    /// assert!((weights[1] * 5.0 + weights[2] * 7.0 - 6.0526315789).abs() < 1e-10);
+    /// assert_eq!(weights[0], 0.0);
+    /// # Ok::<(), burn_ema_rules::RulesError>(())
+    /// ```
+    #[must_use]
+    #[doc(alias = "debias")]
+    pub fn debiased(self) -> Self {
+        Self::Debiased(Debiased::new(self))
+    }
+
+    /// Copies the online weights at the first `updates` updates, and follows this schedule afterwards. With 1, no trace is
+    /// left of the weights that averaging started from. See [`CopyFirst`].
+    #[must_use]
+    pub fn copy_first(self, updates: u64) -> Self {
+        Self::CopyFirst(CopyFirst {
+            updates,
+            schedule: Box::new(self),
+        })
+    }
+
+    /// The decay at `at`, checked: [`DecaySchedule::decay`] with an error instead of a number outside `[0, 1]`.
+    ///
+    /// # Errors
+    ///
+    /// [`RulesError::InvalidDecay`] if the decay is outside `[0, 1]`, as a [custom](Self::custom) schedule may return.
+    /// The error names the schedule, e.g. `Decay::custom("mine")`.
+    pub fn try_decay(&self, at: Progress) -> Result<f64, RulesError> {
+        let decay = self.decay(at);
+        if is_share(decay) {
+            return Ok(decay);
+        }
+        Err(RulesError::InvalidDecay {
+            schedule: self.described(),
+            quantity: "decay",
+            expected: "in [0, 1]",
+            found: decay,
+            hint: format!(
+                " at update {} (counted from 0) with an interval of {}: correct the schedule there",
+                at.updates, at.interval
+            ),
+        })
+    }
+
+    /// `self`, if its numbers are valid.
+    pub(crate) fn checked(self) -> Result<Self, RulesError> {
+        self.validate().map(|()| self)
+    }
+
+    /// The schedule as it is written in code, for messages.
+    fn described(&self) -> String {
+        match self {
+            Self::Custom(custom) => format!("Decay::custom({:?})", custom.name),
+            Self::PerStep(modified) => format!("{}.per_step()", modified.schedule.described()),
+            Self::Debiased(modified) => format!("{}.debiased()", modified.schedule().described()),
+            Self::CopyFirst(CopyFirst { updates, schedule }) => {
+                format!("{}.copy_first({updates})", schedule.described())
+            }
+            known => format!("Decay::{known:?}"),
+        }
+    }
+
+    fn schedule(&self) -> &dyn DecaySchedule {
+        match self {
+            Self::Constant(schedule) => schedule,
+            Self::HalfLife(schedule) => schedule,
+            Self::PowerWarmup(schedule) => schedule,
+            Self::Weight(schedule) => schedule,
+            Self::TfRamp(schedule) => schedule,
+            Self::ExponentialWarmup(schedule) => schedule,
+            Self::LinearWarmup(schedule) => schedule,
+            Self::ImageRampUp(schedule) => schedule,
+            Self::Annealing(schedule) => schedule,
+            Self::EqualWeights(schedule) => schedule,
+            Self::PowerFunction(schedule) => schedule,
+            Self::Custom(schedule) => schedule,
+            Self::PerStep(schedule) => schedule,
+            Self::Debiased(schedule) => schedule,
+            Self::CopyFirst(schedule) => schedule,
+        }
+    }
+}
+
+impl DecaySchedule for Decay {
+    fn decay(&self, at: Progress) -> f64 {
+        self.schedule().decay(at)
+    }
+
+    fn validate(&self) -> Result<(), RulesError> {
+        self.schedule().validate()
+    }
+
+    fn retained(&self, from: Progress, updates: u64) -> f64 {
+        self.schedule().retained(from, updates)
+    }
+}
+
+macro_rules! from_schedules {
+    ($($Schedule:ident)*) => {
+        $(
+            impl From<$Schedule> for Decay {
+                fn from(schedule: $Schedule) -> Self {
+                    Self::$Schedule(schedule)
+                }
+            }
+        )*
+    };
+}
+
+from_schedules! {
+    Constant HalfLife PowerWarmup Weight TfRamp ExponentialWarmup LinearWarmup ImageRampUp Annealing EqualWeights
+    PowerFunction Custom PerStep Debiased CopyFirst
+}

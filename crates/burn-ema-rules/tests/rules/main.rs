@@ -1,0 +1,20 @@
+//! What holds for the numbers of an EMA: schedules, profiles, presets, and how they are stored.
+
+mod allocations;
+mod arbitrary;
+mod config;
+mod debiased;
+mod formulas;
+#[cfg(feature = "post-hoc")]
+mod post_hoc;
+mod power_function;
+#[cfg(feature = "presets")]
+mod preset_arguments;
+#[cfg(feature = "presets")]
+mod preset_decays;
+#[cfg(feature = "presets")]
+mod preset_goldens;
+mod profile;
+mod retained;
+mod schedule;
+mod simulation;
