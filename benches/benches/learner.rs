@@ -1,7 +1,7 @@
-//! `cargo bench -p burn-ema-benches --bench learner`: what an average adds to a training step of Burn's learner:
+//! `cargo bench -p burn-ema-benches --bench learner`: what an EMA adds to a training step of Burn's learner:
 //! forward, backward, AdamW.
 //!
-//! Two learners train the same network on the same batch, one of them with an average. They take blocks of steps in
+//! Two learners train the same network on the same batch, one of them with an EMA. They take blocks of steps in
 //! turn, and each pair of blocks gives one overhead. That is as noisy as the machine; so the time of an update is taken
 //! by itself too.
 
@@ -15,7 +15,7 @@ use burn_ema_benches::timing::{quartiles, seconds_on};
 use burn_ema_benches::vit::{ImageBatch, SmallVit};
 use burn_ema_digits::data::{self, DigitBatcher, Digits};
 use burn_ema_digits::model::DigitsNet;
-use burn_ema_train::EmaLearner;
+use burn_ema_train::EmaExt;
 use clap::Parser;
 
 const BATCH_SIZE: usize = 16;
@@ -24,7 +24,7 @@ const LEARNING_RATE: f64 = 1e-3;
 /// Time that a block of steps takes at least, in seconds.
 const BLOCK: f64 = 0.25;
 
-/// Times training steps with and without an average, and prints a Markdown table.
+/// Times training steps with and without an EMA, and prints a Markdown table.
 #[derive(Debug, Parser)]
 #[command(name = "learner")]
 struct Flags {
@@ -42,7 +42,7 @@ fn main() {
         rayon::current_num_threads(),
         flags.runs
     );
-    println!("| model | parameters | step | with an average | quartiles | update alone |");
+    println!("| model | parameters | step | with an EMA | quartiles | update alone |");
     println!("|---|---:|---:|---:|---:|---:|");
 
     let mut digits =
@@ -65,28 +65,27 @@ fn compare<M: LearnerModel>(
     <M as TrainStep>::Input: Clone,
 {
     let mut online = learner(make());
-    let mut averaged = learner(EmaLearner::new(make(), EmaConfig::new()));
-    let mut average = EmaConfig::new().init(&online.model());
+    let mut with_ema = learner(make().with_ema(EmaConfig::new()));
+    let mut ema = EmaConfig::new().init(&online.model());
 
     // The first steps make what later ones reuse.
     train(&mut online, batch, 3);
-    train(&mut averaged, batch, 3);
+    train(&mut with_ema, batch, 3);
     let steps = (3.0 * BLOCK / train(&mut online, batch, 3)).ceil();
 
     let (mut times, mut overheads, mut updates) = (Vec::new(), Vec::new(), Vec::new());
     for run in 0..runs {
-        // Whoever comes second has the warmer, or the more throttled, machine.
+        // The second of the two has the warmer, or the more throttled, machine.
         let (without, with) = if run % 2 == 0 {
             let without = train(&mut online, batch, steps as usize);
-            (without, train(&mut averaged, batch, steps as usize))
+            (without, train(&mut with_ema, batch, steps as usize))
         } else {
-            let with = train(&mut averaged, batch, steps as usize);
+            let with = train(&mut with_ema, batch, steps as usize);
             (train(&mut online, batch, steps as usize), with)
         };
         let model = online.model();
         let update = seconds_on(&Device::default(), || {
-            average
-                .update(&model)
+            ema.update(&model)
                 .expect("the model does not change its structure");
         });
         times.push(without / steps);

@@ -1,5 +1,5 @@
 //! `cargo bench -p burn-ema-benches --bench memory`: the memory that an update takes for itself, beside that of the
-//! average. Exact, by an allocator that counts; which is why it is no part of `update`, where counting would cost time.
+//! EMA. Exact, by an allocator that counts; which is why it is no part of `update`, where counting would cost time.
 
 use burn::tensor::Device;
 use burn_ema_benches::arguments;
@@ -27,24 +27,24 @@ fn main() {
         return;
     }
     println!("{device:?}");
-    println!("| case | what | memory of one average | peak beside it | in % |");
+    println!("| case | what | memory of one EMA | peak beside it | in % |");
     println!("|---|---|---:|---:|---:|");
     for case in flags.cases {
         let Some(source) = case.weights(&device) else {
             continue;
         };
-        let average = 4.0 * case.shapes().num_values() as f64;
+        let ema = 4.0 * case.shapes().num_values() as f64;
         for mut contender in contenders::updates(case, &source) {
-            // In the first update an average gets memory of its own.
+            // In the first update an EMA gets its own memory.
             (contender.run)();
             let peak = peak(&mut contender.run);
             println!(
                 "| {} | {} | {:.2} MB | {:.2} MB | {:.2} |",
                 case.name(),
                 contender.who,
-                average / 1e6,
+                ema / 1e6,
                 peak / 1e6,
-                100.0 * peak / average
+                100.0 * peak / ema
             );
         }
     }

@@ -1,5 +1,5 @@
 //! `cargo bench -p burn-ema-benches --bench update`: the time of an update beside the limit that memory sets and beside
-//! the expression `average * decay + source * (1 - decay)`, in turn within one run.
+//! the expression `ema * decay + model * (1 - decay)`, in turn within one run.
 //!
 //! On an NVIDIA GPU: `cargo bench -p burn-ema-benches --bench update --no-default-features --features cuda -- --cases
 //! vit-b,vit-b-bf16,small,billion`.
@@ -15,7 +15,7 @@ use burn_ema_benches::table::{self, Row};
 use burn_ema_benches::timing::{Contender, in_turn};
 use clap::Parser;
 
-/// Times updates of averages, and prints a Markdown table.
+/// Times updates of EMAs, and prints a Markdown table.
 #[derive(Debug, Parser)]
 #[command(name = "update")]
 struct Flags {
@@ -31,7 +31,7 @@ struct Flags {
     #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     in_a_row: u32,
 
-    /// Only updates of one average, say for a profiler
+    /// Only updates of one EMA, for a profiler for example
     #[arg(long)]
     alone: bool,
 
@@ -89,7 +89,7 @@ fn measure(case: Case, flags: &Flags, device: &Device) -> Vec<Row> {
         };
         results.map(row).collect::<Vec<_>>()
     };
-    // First by itself, as peers are in processes of their own.
+    // First alone, as peers are in their own processes.
     let mut measured = rows(&mut [contenders::ours(case, &source)], true);
     if flags.alone {
         return measured;

@@ -9,25 +9,25 @@ use crate::weights::Weights;
 /// What fits into any machine, as the argument of a `--cases` flag.
 pub const USUAL: &str = "vit-b,vit-b-bf16,resnet-50,small";
 
-/// A set of weights to average.
+/// A set of weights of which an EMA is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Case {
-    /// ViT-B/16: 86.6 M values in 152 tensors
+    /// ViT-B/16: 86.6M parameters in 152 tensors
     #[value(name = "vit-b")]
     VitB,
-    /// The same in bf16, averaged in f32
+    /// ViT-B/16 in bf16, averaged in f32
     #[value(name = "vit-b-bf16")]
     VitBInBf16,
-    /// ResNet-50: 25.6 M values in 161 tensors, and the running statistics of 53 BatchNorms
+    /// ResNet-50: 25.6M parameters in 161 tensors, and the running statistics of 53 BatchNorms
     #[value(name = "resnet-50")]
     ResNet50,
-    /// 2 000 tensors of 256 values
+    /// 2,000 tensors of 256 elements
     #[value(name = "small")]
     Small,
-    /// One tensor of 268 M values; 8 GB of memory are enough
+    /// One tensor of 268M elements; 8 GB of memory are enough
     #[value(name = "huge")]
     Huge,
-    /// 250 tensors of 4 M values, for a GPU: 30 GB of memory are enough
+    /// 250 tensors of 4M elements, for a GPU: 30 GB of memory are enough
     #[value(name = "billion")]
     Billion,
 }
@@ -58,7 +58,7 @@ impl Case {
         }
     }
 
-    /// Whether there is memory to spare for more than one average.
+    /// Whether there is memory to spare for more than one EMA.
     pub fn is_of_usual_size(self) -> bool {
         !matches!(self, Self::Huge | Self::Billion)
     }

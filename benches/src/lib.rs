@@ -2,9 +2,9 @@
 //!
 //! | bench | what it tells |
 //! |---|---|
-//! | `update` | the time of an update beside what memory allows, the expression written by hand, and PyTorch |
-//! | `memory` | the memory that an update needs beside that of the average |
-//! | `learner` | what an average adds to a training step |
+//! | `update` | the time of an update beside what memory allows, the naive expression, and PyTorch |
+//! | `memory` | the memory that an update needs beside the EMA |
+//! | `learner` | what an EMA adds to a training step |
 //!
 //! Each is a program: `cargo bench -p burn-ema-benches --bench update -- --help`. `BURN_DEVICE` chooses the device
 //! among the backends compiled in, `RAYON_NUM_THREADS` (for LibTorch `OMP_NUM_THREADS`) the number of threads on the CPU.

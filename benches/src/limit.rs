@@ -13,7 +13,7 @@ const WEIGHT: f32 = 0.001;
 /// An update over two flat arrays in the CPU's memory, in rayon's threads.
 #[derive(Debug)]
 pub struct FlatLoop {
-    average: Vec<f32>,
+    ema: Vec<f32>,
     source: Source,
     chunk: usize,
 }
@@ -33,7 +33,7 @@ impl FlatLoop {
             _ => Source::Single(vec![1.0; values]),
         };
         let mut this = Self {
-            average: vec![0.5; values],
+            ema: vec![0.5; values],
             source,
             chunk: 0,
         };
@@ -55,8 +55,8 @@ impl FlatLoop {
     /// Does it once.
     pub fn run(&mut self) {
         match &self.source {
-            Source::Single(source) => lerp(&mut self.average, source, self.chunk, |value| value),
-            Source::Half(source) => lerp(&mut self.average, source, self.chunk, |bits| {
+            Source::Single(source) => lerp(&mut self.ema, source, self.chunk, |value| value),
+            Source::Half(source) => lerp(&mut self.ema, source, self.chunk, |bits| {
                 f32::from_bits(u32::from(bits) << 16)
             }),
         }
@@ -64,15 +64,15 @@ impl FlatLoop {
 }
 
 fn lerp<S: Copy + Sync>(
-    average: &mut [f32],
+    ema: &mut [f32],
     source: &[S],
     chunk: usize,
     widen: impl Fn(S) -> f32 + Sync,
 ) {
-    let chunks = average.par_chunks_mut(chunk).zip(source.par_chunks(chunk));
-    chunks.for_each(|(average, source)| {
-        for (average, source) in average.iter_mut().zip(source) {
-            *average += (widen(*source) - *average) * WEIGHT;
+    let chunks = ema.par_chunks_mut(chunk).zip(source.par_chunks(chunk));
+    chunks.for_each(|(ema, source)| {
+        for (ema, source) in ema.iter_mut().zip(source) {
+            *ema += (widen(*source) - *ema) * WEIGHT;
         }
     });
 }

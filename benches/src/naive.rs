@@ -1,4 +1,4 @@
-//! The average as it is written by hand: `average * decay + source * (1 - decay)`, tensor by tensor.
+//! The naive expression: `ema * decay + model * (1 - decay)`, tensor by tensor.
 
 use burn::module::Param;
 use burn::tensor::{FloatDType, Tensor};
@@ -7,7 +7,7 @@ use crate::weights::Weights;
 
 const DECAY: f64 = 0.999;
 
-/// The averages of [`Weights`], in lists: a walk over two models would cost more.
+/// The EMA of [`Weights`], in lists: a walk over two models would cost more.
 #[derive(Debug)]
 pub struct Naive {
     vectors: Vec<Tensor<1>>,
@@ -27,7 +27,7 @@ impl Naive {
         }
     }
 
-    /// Moves the averages towards `source`.
+    /// Moves the EMA towards `source`.
     pub fn update(&mut self, source: &Weights) {
         update(&mut self.vectors, source.vectors());
         update(&mut self.matrices, source.matrices());
@@ -37,16 +37,16 @@ impl Naive {
 }
 
 fn update<'a, const D: usize>(
-    averages: &mut Vec<Tensor<D>>,
+    emas: &mut Vec<Tensor<D>>,
     sources: impl Iterator<Item = &'a Param<Tensor<D>>>,
 ) {
-    // Nobody else holds the averages then, so that Burn may change them in place.
-    let pairs = std::mem::take(averages).into_iter().zip(sources);
-    let updated = pairs.map(|(average, source)| average * DECAY + value(source) * (1.0 - DECAY));
-    averages.extend(updated);
+    // No other handle is left then, so that Burn may change the tensors in place.
+    let pairs = std::mem::take(emas).into_iter().zip(sources);
+    let updated = pairs.map(|(ema, source)| ema * DECAY + value(source) * (1.0 - DECAY));
+    emas.extend(updated);
 }
 
-/// What there is to average: without autodiff, in f32.
+/// The value of a parameter, without autodiff and in f32.
 fn value<const D: usize>(param: &Param<Tensor<D>>) -> Tensor<D> {
     param.val().without_autodiff().cast(FloatDType::F32)
 }

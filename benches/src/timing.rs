@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use burn::tensor::Device;
 
-/// Runs before the first that counts: averages get memory of their own in it, and GPUs their kernels.
+/// Runs before the first that counts: an EMA gets its own memory in it, and a GPU its kernels.
 const WARM_UP: usize = 3;
 
 /// Something to time.

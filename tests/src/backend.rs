@@ -24,6 +24,11 @@ pub fn is_flex() -> bool {
     is("Flex")
 }
 
+/// Whether the tests run on LibTorch.
+pub fn is_libtorch() -> bool {
+    is("LibTorch")
+}
+
 /// Whether the backend is one of CubeCL's: for a GPU, or what stands in for one.
 pub fn is_cubecl() -> bool {
     is("Cube(")

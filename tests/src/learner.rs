@@ -1,4 +1,4 @@
-//! A small model for Burn's learner, its data, and what its average must be.
+//! A small model for Burn's learner, its data, and what its EMA must be.
 //!
 //! Nothing in here draws random numbers: two nets made with [`Net::new`] are equal, data loaders do
 //! not shuffle, and a run can be repeated bit for bit.
@@ -28,7 +28,7 @@ use burn::train::{
     InferenceStep, Learner, LearnerModel, RegressionOutput, SupervisedTraining, TrainOutput,
     TrainStep,
 };
-use burn_ema_train::EmaLearner;
+use burn_ema_train::WithEma;
 
 use crate::backend;
 use crate::compare::TRAINED_ALIKE;
@@ -81,7 +81,7 @@ impl Trace {
         steps.len()
     }
 
-    /// The weights after each step, in the order of the steps.
+    /// The weights and running statistics after each step, in the order of the steps.
     pub fn steps(&self) -> Vec<Values> {
         let steps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         steps.iter().map(|(_, values)| values.clone()).collect()
@@ -142,7 +142,7 @@ impl Net {
             None => self,
         };
         if let Some(trace) = trace {
-            trace.push(values(&this));
+            trace.push(synced_values(&this));
         }
         this
     }
@@ -271,7 +271,7 @@ pub fn learner<M: LearnerModel>(model: M) -> Learner<M> {
     Learner::new(model, adam(), LEARNING_RATE)
 }
 
-/// A training that shows nothing: `train` and `valid` are its examples, in batches of 4.
+/// A run that shows nothing: `train` and `valid` are its examples, in batches of 4.
 pub fn training<M>(
     directory: &Path,
     train: Range<usize>,
@@ -375,37 +375,60 @@ impl ModuleVisitor for Collect {
     }
 }
 
-/// The values of the average of `learner`, in full precision.
-pub fn average_values<M: Module, V>(learner: &EmaLearner<M, V>) -> Values {
-    values(&learner.average().unwrap().full_precision_model())
+/// The values of the EMA of `learner`, in full precision.
+pub fn average_values<M: Module, V>(learner: &WithEma<M, V>) -> Values {
+    values(&learner.ema().unwrap().full_precision_model())
 }
 
-/// Whether the default policy averages the value at `path`: running statistics are copied.
-fn is_averaged(path: &str) -> bool {
-    !path.contains("running_")
-}
-
-/// `ema = decay * ema + (1 - decay) * online` in f64, from weights as they are after each step.
+/// `ema = decay * ema + (1 - decay) * online` in f64 for weights and running statistics, from what they are after each
+/// step. Running statistics must be [up to date](synced_values).
 #[derive(Clone, Debug)]
-pub struct Recursion(BTreeMap<String, Vec<f64>>);
+pub struct Recursion {
+    ema: BTreeMap<String, Vec<f64>>,
+    /// Whether running statistics start as they are at the first step.
+    awaits_statistics: bool,
+}
 
 impl Recursion {
-    /// Starts with the weights that a training starts with.
+    /// Starts with these values.
     pub fn new(initial: &Values) -> Self {
-        let averaged = initial.iter().filter(|(path, _)| is_averaged(path));
         let wide = |values: &Vec<f32>| values.iter().map(|value| f64::from(*value)).collect();
-        Self(
-            averaged
+        let values = initial.iter();
+        Self {
+            ema: values
                 .map(|(path, values)| (path.clone(), wide(values)))
                 .collect(),
-        )
+            awaits_statistics: false,
+        }
+    }
+
+    /// Starts as [`WithEma`] does in a run whose weights are `initial` at the beginning: right before the first optimizer
+    /// step. Running statistics are then what the forward passes of that step left.
+    pub fn of_run(initial: &Values) -> Self {
+        Self {
+            awaits_statistics: true,
+            ..Self::new(initial)
+        }
+    }
+
+    /// Starts with the weights of `initial`, without running statistics: for replicas on one device, which share them.
+    pub fn of_weights(initial: &Values) -> Self {
+        let mut weights = Self::new(initial);
+        weights.ema.retain(|path, _| !path.contains("running_"));
+        weights
     }
 
     /// Takes one step with the given decay.
     pub fn step(&mut self, online: &Values, decay: f64) {
-        for (path, average) in &mut self.0 {
-            for (average, online) in average.iter_mut().zip(&online[path]) {
-                *average = decay * *average + (1.0 - decay) * f64::from(*online);
+        if self.awaits_statistics {
+            let statistics = Self::new(online).ema.into_iter();
+            self.ema
+                .extend(statistics.filter(|(path, _)| path.contains("running_")));
+            self.awaits_statistics = false;
+        }
+        for (path, ema) in &mut self.ema {
+            for (ema, online) in ema.iter_mut().zip(&online[path]) {
+                *ema = decay * *ema + (1.0 - decay) * f64::from(*online);
             }
         }
     }
@@ -421,30 +444,33 @@ impl Recursion {
     /// `|online - ema| / |online|` over everything that is averaged.
     pub fn relative_distance(&self, online: &Values) -> f64 {
         let (mut difference, mut norm) = (0.0, 0.0);
-        for (path, average) in &self.0 {
-            for (average, online) in average.iter().zip(&online[path]) {
-                difference += (f64::from(*online) - average).powi(2);
+        for (path, ema) in &self.ema {
+            for (ema, online) in ema.iter().zip(&online[path]) {
+                difference += (f64::from(*online) - ema).powi(2);
                 norm += f64::from(*online).powi(2);
             }
         }
         (difference / norm).sqrt()
     }
 
-    /// The largest difference to `values` over everything that is averaged.
+    /// The largest difference to `values` over everything that it started with.
     pub fn distance(&self, values: &Values) -> f64 {
-        let averaged = values.keys().filter(|path| is_averaged(path)).count();
-        assert_eq!(averaged, self.0.len(), "not the same parameters");
-        let pairs = self.0.iter().flat_map(|(path, average)| {
-            assert_eq!(average.len(), values[path].len(), "{path}");
-            average.iter().zip(&values[path])
+        let has_statistics = self.ema.keys().any(|path| path.contains("running_"));
+        let expected = values
+            .keys()
+            .filter(|path| has_statistics || !path.contains("running_"));
+        assert!(expected.eq(self.ema.keys()), "other parameters");
+        let pairs = self.ema.iter().flat_map(|(path, ema)| {
+            assert_eq!(ema.len(), values[path].len(), "{path}");
+            ema.iter().zip(&values[path])
         });
         pairs
-            .map(|(average, value)| (average - f64::from(*value)).abs())
+            .map(|(ema, value)| (ema - f64::from(*value)).abs())
             .fold(0.0, f64::max)
     }
 }
 
-/// Asserts that two sets of values are equal to the bit.
+/// Asserts that two sets of values are equal bit for bit.
 #[track_caller]
 pub fn assert_same(left: &Values, right: &Values, what: &str) {
     let paths = |values: &Values| values.keys().cloned().collect::<Vec<_>>();
@@ -461,7 +487,7 @@ pub fn assert_same(left: &Values, right: &Values, what: &str) {
     }
 }
 
-/// Asserts that two trainings came to the same values: to the bit where [trainings repeat
+/// Asserts that two runs came to the same values: bit for bit where [runs repeat
 /// themselves](backend::repeats_trainings).
 #[track_caller]
 pub fn assert_trained_alike(left: &Values, right: &Values, what: &str) {

@@ -9,6 +9,7 @@ pub mod large;
 pub mod learner;
 pub mod models;
 pub mod random;
+pub mod real;
 pub mod reference;
 pub mod runner;
 pub mod snapshot;

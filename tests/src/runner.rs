@@ -1,4 +1,4 @@
-//! A model with an averaged twin of one network, and a training loop with hooks.
+//! A model with an EMA copy of one submodule, and a training loop with hooks.
 
 use burn::module::Module;
 use burn::tensor::Device;
@@ -6,9 +6,9 @@ use burn_ema_train::hook::{HookResult, Hooks, Runner};
 
 use crate::models::Mixed;
 
-/// A network, its averaged twin, and a network that no hook is to touch.
+/// A network, its EMA copy, and a network that no hook is to touch.
 #[derive(Module, Debug)]
-pub struct Twin<M> {
+pub struct Paired<M> {
     /// The network that is trained.
     pub net: M,
     /// The one that follows it.
@@ -81,9 +81,9 @@ impl<M: Module> Loop<M> {
 }
 
 /// mmagic's fixture: all networks as they are before the first iteration.
-pub fn mixed_twin(device: &Device) -> Twin<Mixed> {
+pub fn mixed_pair(device: &Device) -> Paired<Mixed> {
     let net = || Mixed::at(None, device);
-    Twin {
+    Paired {
         net: net(),
         net_ema: net(),
         other: net(),

@@ -3,7 +3,7 @@
 use burn::backend::TensorMetadata;
 use burn::tensor::kind::BridgeTensor;
 
-use crate::{Average, moved};
+use crate::average::Average;
 
 /// Whether all tensors are on one device.
 pub(crate) fn are_together<'a>(tensors: impl IntoIterator<Item = &'a BridgeTensor>) -> bool {
@@ -13,8 +13,12 @@ pub(crate) fn are_together<'a>(tensors: impl IntoIterator<Item = &'a BridgeTenso
     devices.all(|device| Some(device) == first)
 }
 
-/// [`moved`] of those on the first device, and then of the others.
-pub(crate) fn lerp_each(sources: Vec<BridgeTensor>, averages: Vec<Average>) -> Vec<BridgeTensor> {
+/// `moved` of those on the first device, and then of the others.
+pub(crate) fn lerp_each(
+    sources: Vec<BridgeTensor>,
+    averages: Vec<Average>,
+    moved: fn(Vec<BridgeTensor>, Vec<Average>) -> Vec<BridgeTensor>,
+) -> Vec<BridgeTensor> {
     let first = sources[0].as_parts().1.device();
     let is_first: Vec<bool> = sources
         .iter()

@@ -3,6 +3,8 @@
 use burn::tensor::kind::BridgeTensor;
 use burn::tensor::{Int, Tensor};
 
+#[cfg(feature = "cube")]
+use crate::batch::Batch;
 use crate::devices::are_together;
 use crate::portable;
 
@@ -83,11 +85,11 @@ fn non_finite(tensors: Vec<&BridgeTensor>) -> Tensor<1, Int> {
     #[cfg(feature = "cube")]
     if let burn::backend::DispatchTensorKind::Cube(_) = tensors[0].as_parts().1.kind {
         let tensors = tensors.into_iter().cloned();
-        let batch = crate::Batch {
+        let batch = Batch {
             sources: tensors.map(|tensor| tensor.into_parts().1).collect(),
             averages: Vec::new(),
         };
-        let found = <burn::backend::Dispatch as crate::GuardOps>::non_finite(batch);
+        let found = <burn::backend::Dispatch as crate::ops::GuardOps>::non_finite(batch);
         return Tensor::from_bridge(BridgeTensor::int(found));
     }
     let tensors = tensors.into_iter().cloned();

@@ -5,7 +5,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::tensor::IntTensor;
 use burn::backend::{Backend, backend_extension};
 
-use crate::Batch;
+use crate::batch::Batch;
 
 /// The fused operation, as a backend implements it. Use [`lerp`](crate::lerp), which works on every backend.
 #[backend_extension(
@@ -17,7 +17,7 @@ use crate::Batch;
 pub trait LerpOps: Backend {
     /// `value + (source - value) * weight` for every average, in their order.
     ///
-    /// A value that nobody else holds changes in place; otherwise whoever holds it keeps what it was. Dtypes are
+    /// A value that nobody else holds changes in place; otherwise its other holders keep what it was. Dtypes are
     /// those that [`lerp`](crate::lerp) lets through: f32 and f64 of the source's dtype, and f32 of a source of
     /// half precision.
     // Without any of the features above there is nothing that uses it.

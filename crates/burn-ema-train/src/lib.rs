@@ -1,6 +1,6 @@
-//! Weight averaging in Burn's [`Learner`](burn::train::Learner), and in training loops with hooks.
+//! EMA weights in Burn's [`Learner`](burn::train::Learner), and in training loops with hooks.
 //!
-//! [`EmaLearner`] wraps a model that the `Learner` can train, and is one itself:
+//! [`with_ema`](EmaExt::with_ema) wraps a model that the `Learner` can train, and gives one:
 //!
 //! ```
 //! # use burn::{module::Module, nn::{Linear, LinearConfig}, optim::{ModuleOptimizer, SgdConfig}};
@@ -25,7 +25,7 @@
 //! #     }
 //! # }
 //! use burn_ema::{Decay, EmaConfig};
-//! use burn_ema_train::EmaLearner;
+//! use burn_ema_train::EmaExt;
 //!
 //! # let device = Device::default().autodiff();
 //! # let model = Model { linear: LinearConfig::new(2, 2).init(&device) };
@@ -33,34 +33,31 @@
 //! # let learning_rate = 0.1;
 //! // Before: Learner::new(model, optim, learning_rate)
 //! let config = EmaConfig::new().with_decay(Decay::constant(0.999));
-//! let learner = Learner::new(EmaLearner::new(model, config), optim, learning_rate);
+//! let learner = Learner::new(model.with_ema(config), optim, learning_rate);
 //! ```
 //!
-//! From then on training goes as before, to the bit, and validation, early stopping, the choice of the
-//! best checkpoint and the result of the training see the averaged weights. Checkpoints hold both
+//! Training goes as before, bit for bit; validation, early stopping, the choice of the
+//! best checkpoint and the result of the run see the EMA weights. Checkpoints hold both
 //! sets of weights and the counters.
 //!
-//! | to | see |
+//! | task | see |
 //! |---|---|
-//! | validate on the averaged or the online weights | [`EmaLearner::with_validation`], [`Validation`] |
-//! | validate on both in one run | [`EmaLearner::side_by_side`], [`Online`] |
-//! | keep several averages, choose one, show all | [`EmaSetConfig`](burn_ema::EmaSetConfig), [`EmaLearner::with_chosen`], [`EmaLearner::metric_of`] |
-//! | compute running statistics from data before validation | [`EmaLearner::with_reestimation`] |
-//! | let training go on from the average now and then | [`Switch`](burn_ema::Switch) |
-//! | take the averaged model from the result | [`EmaLearner::into_ema`] |
+//! | validate on the EMA or the online weights | [`WithEma::with_validation`], [`Validation`] |
+//! | validate on both in one run | [`WithEma::side_by_side`], [`Online`] |
+//! | keep several EMAs, choose one, show all | [`EmaSetConfig`](burn_ema::EmaSetConfig), [`WithEma::with_chosen`], [`WithEma::metric_of`] |
+//! | compute running statistics from data before validation | [`WithEma::with_reestimation`] |
+//! | let training continue from the EMA now and then | [`WriteBack`](burn_ema::write_back::WriteBack) |
+//! | take the EMA model from the result | [`WithEma::into_ema`] |
 //! | watch decay, updates and distance on the dashboard | [`Monitor`] |
-//! | resume a training that had no average | [`PlainRecord`](burn_ema::PlainRecord) |
-//! | write a training loop by hand | [`EmaModel`](burn_ema::EmaModel), no need for this crate |
-//! | keep averaged twins of networks in a model, as mmagic's GANs do | [`hook`] |
+//! | skip the EMA update when the optimizer skipped its step | [`WithEma::with_step_vote`] |
+//! | resume a run that had no EMA | [`MissingEma`](burn_ema::config::MissingEma) |
+//! | write your own training loop | [`EmaModel`](burn_ema::EmaModel), no need for this crate |
+//! | keep EMA copies of submodules in a model, as mmagic's GANs do | [`hook`] |
 
-mod handle;
 pub mod hook;
 mod learner;
-mod monitor;
-mod record;
-mod reestimation;
-mod side_by_side;
+mod metrics;
 
-pub use learner::{EmaLearner, OneModel, Validation};
-pub use monitor::{Monitor, MonitorMetric};
-pub use side_by_side::{Averaged, AveragedInput, BothModels, Compared, Online, OnlineInput};
+pub use learner::{BothModels, EmaExt, OneModel, Validation, WithEma};
+pub use metrics::compared::{Averaged, AveragedInput, Compared, Online, OnlineInput};
+pub use metrics::monitor::{Monitor, MonitorMetric};

@@ -1,7 +1,7 @@
 //! Exponential moving average (EMA) of the weights of any [Burn](burn) model, on any backend.
 //!
-//! An average of the weights that training passes through is a better model than the last of them,
-//! and costs one multiply-add per parameter and step. [`EmaModel`] keeps one beside a model:
+//! The EMA of the weights usually generalizes better than the last *online weights*, those that the optimizer changes, and costs
+//! one multiply-add per parameter and step. [`EmaModel`] keeps one beside a model:
 //!
 //! ```
 //! use burn::nn::LinearConfig;
@@ -16,70 +16,78 @@
 //! # Ok::<(), burn_ema::EmaError>(())
 //! ```
 //!
-//! | to | see |
+//! | task | see |
 //! |---|---|
-//! | choose how fast old weights fade | [`Decay`], or a recipe of another system in [`peers`] |
+//! | choose how fast old weights fade | [`Decay`], or a preset of another framework in `presets` (feature `presets`, on by default) |
 //! | know what that means before training | [`EmaConfig::profile`] |
-//! | start late, or average every few steps | [`Schedule`], [`EmaConfig`] |
-//! | say which values are averaged, copied or left alone | [`Policy`] |
-//! | save, load and resume | [`EmaModel`] as a module, [`PlainRecord`] |
-//! | guard against NaN | [`NonFinite`] |
-//! | keep several averages | [`EmaSet`] |
-//! | run on the average | [`EmaModel::model`], [`EmaModel::training_model`], [`EmaModel::evaluate_in`], [`Stored`] |
-//! | compute BatchNorm's running statistics anew | [`EmaModel::reestimate`], [`reestimate`] |
-//! | let training go on from the average | [`Switch`] |
-//! | choose the width of an average after training | [`post_hoc`] |
-//! | keep the average as a field of the model, as GAN code does | [`twin`] |
+//! | start late, or update every few steps | [`EmaConfig`], [`schedule`] |
+//! | choose what is averaged, copied or ignored | [`Policy`] |
+//! | list what happens to each tensor, and its cost | [`EmaConfig::plan`], [`EmaModel::plan`] |
+//! | save, load and resume | [`EmaModel`] as a module, [`config::MissingEma`] |
+//! | continue an EMA of another framework, start again, carry over to a grown model | [`EmaModel::resume_from`], [`restart`](EmaModel::restart), [`adopt`](EmaModel::adopt) |
+//! | guard against NaN | [`config::NonFinite`] |
+//! | keep several EMAs | [`EmaSet`] |
+//! | run on the EMA | [`EmaModel::model`], [`EmaModel::training_model`], [`EmaModel::evaluate_in`], [`exchange::Stored`] |
+//! | compute BatchNorm's running statistics from data | [`EmaModel::reestimate`], [`batch_norm`] |
+//! | let training continue from the EMA | [`write_back::WriteBack`] |
+//! | choose the width of an EMA after training | `post_hoc` (feature `post-hoc`, on by default) |
+//! | keep the EMA as a field of the model, as GAN code does | [`submodule`] |
 //! | train with Burn's `Learner` | the crate `burn-ema-train` |
 //!
 //! # Backends
 //!
-//! Each cargo feature (`flex`, the default, `ndarray`, `tch`, `wgpu`, `vulkan`, `metal`, `webgpu`,
-//! `cuda`, `rocm`, `cpu`) enables Burn's backend of that name. None is needed: an average runs on
-//! whatever device its source is on.
+//! This crate enables no backend: enable the features of your backend here (`flex`, `ndarray`, `tch`, `wgpu`, `vulkan`,
+//! `metal`, `webgpu`, `cuda`, `rocm`, `cpu`, spelled as Burn's) for the fused update. On a backend without it updates use
+//! Burn's tensor operations, and say so once in the log.
 
-mod assign;
-mod autodiff;
-mod config;
-mod distance;
+mod burn_facts;
+mod counters;
+mod engine;
 mod error;
-mod evaluate;
-mod ids;
-mod lazy_read;
 mod model;
-mod module;
-mod op;
-pub mod peers;
-mod policy;
-pub mod post_hoc;
-mod profile;
-pub mod record;
-mod reestimate;
-mod rule;
-mod schedule;
-mod scope;
-mod set;
-mod shadow;
-mod stored;
-mod switch;
-mod traverse;
-pub mod twin;
-mod update;
+mod store;
+mod walk;
 
-pub use config::{EmaConfig, NonFinite, PlainRecord, ShadowDType};
+pub mod batch_norm;
+pub mod plan;
+pub mod policy;
+#[cfg(feature = "post-hoc")]
+pub mod post_hoc;
+#[doc(hidden)]
+pub mod record;
+pub mod submodule;
+
+#[cfg(feature = "presets")]
+pub use burn_ema_rules::presets;
+pub use burn_ema_rules::{decay, profile, schedule};
+
+/// Configuration of an EMA.
+pub mod config {
+    pub use crate::model::config::{EmaConfig, EmaPrecision, MissingEma, NonFinite};
+    pub use crate::model::set::config::{EmaSetConfig, NamedConfig};
+}
+
+/// Putting EMA weights into a model and back.
+pub mod exchange {
+    pub use crate::model::exchange::{Stored, Swapped};
+}
+
+/// Carrying an EMA over to a model of another structure.
+pub mod carry {
+    pub use crate::model::carry::Adopted;
+}
+
+/// Writing the EMA back into the online model.
+pub mod write_back {
+    pub use crate::model::write_back::WriteBack;
+}
+
+pub use burn_ema_rules::RulesError;
+pub use decay::Decay;
 pub use error::EmaError;
 pub use model::EmaModel;
-pub use policy::{Action, Class, Override, Policy};
-pub use profile::Profile;
-pub use reestimate::reestimate;
-pub use rule::{
-    Annealing, Clock, Constant, CopyFirst, Custom, Debiased, Decay, EqualWeights,
-    ExponentialWarmup, HalfLife, ImageRampUp, LinearWarmup, Moment, PerStep, PowerFunction,
-    PowerWarmup, Rule, TfRamp, Ticks, Weight, gamma_of_sigma_rel, sigma_rel_of_gamma,
-};
-pub use schedule::{Phase, Schedule};
-pub use scope::Swapped;
-pub use set::{EmaSet, EmaSetConfig, NamedConfig};
-pub use stored::Stored;
-pub use switch::Switch;
-pub use update::Update;
+pub use model::config::EmaConfig;
+pub use model::set::EmaSet;
+pub use model::set::config::EmaSetConfig;
+pub use model::update::Update;
+pub use policy::Policy;

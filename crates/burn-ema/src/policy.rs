@@ -1,80 +1,107 @@
-//! Which values are averaged, which copied, which left alone.
+//! Which tensors are averaged, copied or ignored.
 
 use burn::config::Config;
 use burn::module::{ParamGroup, ParamId};
 use serde::{Deserialize, Serialize};
 
-use crate::EmaError;
-
-/// What happens to a value when an average is due.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What an update does to a float parameter of the EMA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum Action {
-    /// Move the average towards the source: `ema + (source - ema) * (1 - decay)`.
+    /// Move it towards the model: `ema + (model - ema) * (1 - decay)`.
     Average,
-    /// Take the source's value, exactly.
+    /// Replace it by the model's, exactly.
     Copy,
-    /// Keep the value that the average has. It stays what it was at `init`; running statistics follow the
-    /// forward passes of [`EmaModel::training_model`](crate::EmaModel::training_model).
+    /// Leave it as it was when the EMA was created. The model's tensor is not looked at: it may change its shape or
+    /// disappear.
     Ignore,
-    /// Running statistics only: they are to be computed anew from data before the average is used, by
-    /// [`EmaModel::reestimate`](crate::EmaModel::reestimate). Until then they are copied.
+}
+
+/// What an update does to a float buffer, such as BatchNorm's running mean and variance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum BufferAction {
+    /// Move it towards the model's, with the decay of the parameters.
+    Average,
+    /// Replace it by the model's, exactly.
+    Copy,
+    /// Leave it. Forward passes of [`EmaModel::training_model`](crate::EmaModel::training_model) change running
+    /// statistics then.
+    Ignore,
+    /// Replace it by the model's until [`EmaModel::reestimate`](crate::EmaModel::reestimate) computes it from data.
     Reestimate,
 }
 
-/// The class of a value, as far as averaging is concerned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What an update does to an integer, boolean or quantized tensor. These are never averaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum DiscreteAction {
+    /// Replace it by the model's, exactly.
+    Copy,
+    /// Leave it as it was when the EMA was created.
+    Ignore,
+}
+
+/// The class of a tensor, by which a [`Policy`] chooses what happens to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum Class {
-    /// A float parameter that the optimizer trains.
+    /// A float parameter that the optimizer trains, now or at an earlier update.
     Trainable,
-    /// A float parameter that is frozen, or a float buffer such as BatchNorm's running statistics.
-    NonTrainable,
-    /// An integer, boolean or quantized value. It is never interpolated.
+    /// A float parameter that has been frozen since the EMA was created.
+    Frozen,
+    /// A float buffer, such as BatchNorm's running statistics.
+    Buffer,
+    /// An integer, boolean or quantized tensor.
     Discrete,
 }
 
-/// What happens to each [class](Class) of value, with overrides by module path.
+/// What happens to each [class](Class) of tensor, with overrides by module path.
 ///
-/// The defaults are those of mmagic's `ExponentialMovingAverageHook`: trainable parameters are
-/// averaged, everything else is copied. Class is looked up at every update, so a parameter that is
-/// frozen in the middle of training is copied from then on.
+/// By default everything that is a float and changes in training is averaged, buffers included, as timm, torchvision,
+/// YOLO and Lightning do; frozen parameters, integers and booleans are copied.
 ///
-/// # Which running statistics fit an average
+/// A parameter that was averaged once stays averaged while it is frozen for a while, as GAN loops freeze the generator.
+/// A parameter that is unfrozen during the run is averaged from then on.
+///
+/// # Which running statistics fit an EMA
 ///
 /// BatchNorm normalizes with statistics of the activations, which belong to the weights that made them. There
-/// are four choices for [`buffers`](Self::buffers), and each has made somebody's validation bad:
+/// are four choices for [`buffers`](Self::buffers):
 ///
 /// | choice | right when | wrong when |
 /// |---|---|---|
-/// | [`Copy`](Action::Copy) (default) | the online weights move little within the window of the average: late in training, a small learning rate, a short half-life | they still move fast; early validation of an average is then far below that of the online weights |
-/// | [`Average`](Action::Average) | nearly always: statistics are an average over past batches themselves, and with the weights' own decay they are of the same age. timm, YOLO and d2go do so | the rule gives old statistics much weight ([`EqualWeights`](crate::EqualWeights), SWA): the variance of a mean of weights is not the mean of variances |
-/// | [`Reestimate`](Action::Reestimate) | always, for the price of a pass over some batches before each use of the average; needed for SWA | the data cannot be had again |
-/// | [`Ignore`](Action::Ignore) | the average is a teacher that [runs as in training](crate::EmaModel::training_model) on data of its own: its statistics follow its own activations | it does not run so: statistics stay what they were at `init` |
+/// | [`Average`](BufferAction::Average) (default) | nearly always: statistics are an average over past batches themselves, and with the decay of the weights they have the age of the weights | the schedule gives old statistics much weight ([`EqualWeights`](crate::decay::EqualWeights), SWA): the variance of a mean of weights is not the mean of variances |
+/// | [`Copy`](BufferAction::Copy) | the online weights move little within the window of the EMA: late in training, a small learning rate, a short half-life | the online weights still move fast: early validation is then far below that of the online weights |
+/// | [`Reestimate`](BufferAction::Reestimate) | always, for the price of a pass over some batches before each use of the EMA; needed for SWA | the data is not available |
+/// | [`Ignore`](BufferAction::Ignore) | the EMA is a teacher that [runs in training mode](crate::EmaModel::training_model) on its own data: its statistics follow its own activations | it does not run in training mode: statistics stay as they were when the EMA was created |
 ///
 /// # Example
 ///
 /// ```
-/// use burn::module::ParamGroup;
-/// use burn_ema::{Action, Policy};
+/// use burn::module::{ParamGroup, ParamId};
+/// use burn_ema::Policy;
+/// use burn_ema::policy::{Action, BufferAction};
 ///
-/// // Average BatchNorm's running statistics too, and leave the head alone.
+/// // Copy BatchNorm's running statistics, and leave the head alone.
 /// let policy = Policy::new()
-///     .with_non_trainable(Action::Average)
+///     .with_buffers(BufferAction::Copy)
 ///     .with_override(ParamGroup::from_regex(r"^head\.").unwrap(), Action::Ignore);
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Policy {
     /// What happens to trainable float parameters. Default: average.
     pub trainable: Action,
-    /// What happens to frozen float parameters, and to float buffers unless [`buffers`](Self::buffers) says
-    /// otherwise. Default: copy.
-    pub non_trainable: Action,
-    /// What happens to float buffers such as BatchNorm's running statistics. Default (`None`): what happens to
-    /// frozen parameters.
-    pub buffers: Option<Action>,
-    /// What happens to integer and boolean values: copy (the default) or ignore.
-    pub discrete: Action,
-    /// Exceptions by module path or parameter id; the last that matches counts.
+    /// What happens to float parameters that were never trained. Default: copy.
+    pub frozen: Action,
+    /// What happens to float buffers, such as BatchNorm's running statistics. Default: average.
+    pub buffers: BufferAction,
+    /// What happens to integer, boolean and quantized tensors. Default: copy.
+    pub discrete: DiscreteAction,
+    /// Exceptions by module path or parameter id. The last one that matches counts. The tensors that an override is for
+    /// are found when the EMA is created, and an override that matches none is an error.
     pub overrides: Vec<Override>,
 }
 
@@ -84,22 +111,22 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             trainable: Action::Average,
-            non_trainable: Action::Copy,
-            buffers: None,
-            discrete: Action::Copy,
+            frozen: Action::Copy,
+            buffers: BufferAction::Average,
+            discrete: DiscreteAction::Copy,
             overrides: Vec::new(),
         }
     }
 }
 
-/// An exception from the [`Policy`] for one group of values.
+/// An exception from the [`Policy`] for a group of tensors.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Override {
-    /// The values it is for, by exact path, part of a path, regular expression or id.
+    /// The tensors, by exact path, part of a path, regular expression or id.
     pub group: ParamGroup,
-    /// What happens to them. Integer, boolean and quantized values are copied where this says
-    /// average.
+    /// What happens to them. Integer, boolean and quantized tensors are copied where this says average.
     pub action: Action,
 }
 
@@ -110,101 +137,49 @@ impl Policy {
     }
 
     /// Sets what happens to [trainable parameters](Self::trainable).
+    #[must_use]
     pub fn with_trainable(mut self, action: Action) -> Self {
         self.trainable = action;
         self
     }
 
-    /// Sets what happens to [frozen parameters](Self::non_trainable), and to buffers as long as those are not
-    /// [set apart](Self::with_buffers).
-    pub fn with_non_trainable(mut self, action: Action) -> Self {
-        self.non_trainable = action;
+    /// Sets what happens to [frozen parameters](Self::frozen).
+    #[must_use]
+    pub fn with_frozen(mut self, action: Action) -> Self {
+        self.frozen = action;
         self
     }
 
     /// Sets what happens to [float buffers](Self::buffers).
-    pub fn with_buffers(mut self, action: Action) -> Self {
-        self.buffers = Some(action);
+    #[must_use]
+    pub fn with_buffers(mut self, action: BufferAction) -> Self {
+        self.buffers = action;
         self
     }
 
-    /// Sets what happens to [integers and booleans](Self::discrete).
-    pub fn with_discrete(mut self, action: Action) -> Self {
+    /// Sets what happens to [integers, booleans and quantized tensors](Self::discrete).
+    #[must_use]
+    pub fn with_discrete(mut self, action: DiscreteAction) -> Self {
         self.discrete = action;
         self
     }
 
-    /// Adds an exception for the values of `group`. A later exception beats an earlier one.
+    /// Adds an exception for the tensors of `group`. A later exception beats an earlier one.
+    #[must_use]
     pub fn with_override(mut self, group: ParamGroup, action: Action) -> Self {
         self.overrides.push(Override { group, action });
         self
     }
 
-    /// The exception for one value, if there is one.
+    /// The exception for a tensor, if there is one.
     pub(crate) fn exception(&self, id: &ParamId, path: &str) -> Option<Action> {
-        let mut matching = self.overrides.iter().rev();
-        matching
-            .find(|exception| exception.group.matches(id, Some(path)))
-            .map(|exception| exception.action)
+        let mut overrides = self.overrides.iter().rev();
+        let exception = overrides.find(|exception| exception.group.matches(id, Some(path)));
+        exception.map(|exception| exception.action)
     }
 
-    /// What happens to a value of `class` for which `exception` was found.
-    pub(crate) fn action(
-        &self,
-        class: Class,
-        is_buffer: bool,
-        exception: Option<Action>,
-    ) -> Action {
-        let action = exception.unwrap_or(match class {
-            Class::Discrete => self.discrete,
-            _ if is_buffer => self.buffers.unwrap_or(self.non_trainable),
-            Class::Trainable => self.trainable,
-            Class::NonTrainable => self.non_trainable,
-        });
-        match (class, action) {
-            (Class::Discrete, Action::Average) => Action::Copy,
-            _ => action,
-        }
-    }
-
-    /// Whether running statistics are to be computed anew before the average is used.
+    /// Whether running statistics are computed from data before the EMA is used.
     pub fn reestimates(&self) -> bool {
-        self.buffers == Some(Action::Reestimate)
-    }
-
-    pub(crate) fn validate(&self) -> Result<(), EmaError> {
-        let refuse = |field, problem: &str| {
-            Err(EmaError::InvalidConfig {
-                field,
-                problem: problem.into(),
-            })
-        };
-        let not_buffers = [
-            ("policy.trainable", self.trainable),
-            ("policy.non_trainable", self.non_trainable),
-            ("policy.discrete", self.discrete),
-        ];
-        for (field, action) in not_buffers {
-            if action == Action::Reestimate {
-                return refuse(
-                    field,
-                    "only running statistics can be re-estimated: write `with_buffers(Action::Reestimate)`",
-                );
-            }
-        }
-        let mut exceptions = self.overrides.iter();
-        if exceptions.any(|exception| exception.action == Action::Reestimate) {
-            return refuse(
-                "policy.overrides",
-                "re-estimation computes all running statistics: write `with_buffers(Action::Reestimate)`",
-            );
-        }
-        match self.discrete {
-            Action::Average => refuse(
-                "policy.discrete",
-                "integer and boolean values cannot be averaged: write Copy or Ignore",
-            ),
-            _ => Ok(()),
-        }
+        self.buffers == BufferAction::Reestimate
     }
 }

@@ -1,226 +1,226 @@
-//! Averages that were not kept, from those that were: post-hoc EMA.
+//! EMAs that were not kept, from those that were: post-hoc EMA.
 //!
-//! An average by a power function is known by two numbers, the time it was taken at and its exponent. Karras et
-//! al. 2023 (arXiv:2312.02696, section 3 and appendix C) keep snapshots of a few such averages during a training,
+//! An EMA by a power function is known by two numbers, the time at which it was stored and its exponent. Karras et
+//! al. 2023 (arXiv:2312.02696, section 3 and appendix C) store snapshots of a few such EMAs during a run,
 //! and afterwards combine them into one of any other width: the combination of their profiles that is closest to
 //! the wanted profile gives the weights with which the snapshots are summed.
 //!
+//! [`reconstruct`] finds the weights, and [`combine`] sums the snapshots. Running statistics of the result are those of the
+//! last snapshot, which do not fit the combined weights exactly:
+//! [`reestimate`](crate::batch_norm::reestimate) them where BatchNorm matters.
+//!
 //! ```
 //! use burn::nn::LinearConfig;
-//! use burn_ema::post_hoc::{PowerProfile, reconstruct};
+//! use burn_ema::post_hoc::{PowerProfile, combine, reconstruct};
 //! use burn_ema::{Decay, EmaConfig, EmaSetConfig};
 //!
 //! let model = LinearConfig::new(2, 1).init(&Default::default());
 //! let widths = [0.05, 0.10];
-//! let mut averages = EmaSetConfig::new()
+//! let mut emas = EmaSetConfig::new()
 //!     .with("narrow", EmaConfig::new().with_decay(Decay::sigma_rel(widths[0])))
 //!     .with("wide", EmaConfig::new().with_decay(Decay::sigma_rel(widths[1])))
 //!     .init(&model);
 //! let (mut profiles, mut snapshots) = (Vec::new(), Vec::new());
 //! for step in 1..=80 {
 //!     // Train, then:
-//!     averages.update(&model)?;
+//!     emas.update(&model)?;
 //!     if step % 10 == 0 {
-//!         for ((_, average), width) in averages.iter().zip(widths) {
+//!         for ((_, ema), width) in emas.iter().zip(widths) {
 //!             profiles.push(PowerProfile::new(step as f64, width)?);
-//!             snapshots.push(average.full_precision_model()); // or save it, and load it later
+//!             snapshots.push(ema.full_precision_model()); // or save it, and load it later
 //!         }
 //!     }
 //! }
 //! let wanted = PowerProfile::new(80.0, 0.15)?;
 //! let reconstruction = reconstruct(&profiles, wanted)?;
 //! assert!(reconstruction.relative_error() < 0.05);
-//! let model = reconstruction.model(snapshots)?;
+//! let model = combine(&reconstruction, snapshots)?;
 //! # Ok::<(), burn_ema::EmaError>(())
 //! ```
 
 use burn::module::Module;
-use nalgebra::{DMatrix, DVector};
+use burn::tensor::DType;
+use burn::tensor::kind::BridgeTensor;
 
-use crate::policy::Class;
-use crate::shadow::Shadow;
-use crate::{EmaError, Policy, ShadowDType, gamma_of_sigma_rel, op};
+pub use burn_ema_rules::post_hoc::{PowerProfile, Reconstruction, reconstruct};
 
-/// The profile of a power function average: weights seen at time `tau` count as `tau^gamma` up to `time`, and
-/// later ones not at all.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct PowerProfile {
-    /// When the average was taken: optimizer steps, images, or any other unit that is the same for all. Finite and
-    /// positive.
-    pub time: f64,
-    /// The exponent, finite and at least 0. See [`PowerFunction`](crate::PowerFunction).
-    pub gamma: f64,
-}
+use crate::burn_facts::rank;
+use crate::error::EmaError;
+use crate::model::config::EmaPrecision;
+use crate::model::planned;
+use crate::plan::Plan;
+use crate::policy::{Class, Policy};
+use crate::store::Store;
+use crate::store::slot::Slot;
+use crate::walk::read::{First, Shown, again};
 
-impl PowerProfile {
-    /// The profile of an average of relative width `sigma_rel` at `time`.
-    ///
-    /// # Errors
-    ///
-    /// If there is none of that width. The time is checked where the profile is used.
-    pub fn new(time: f64, sigma_rel: f64) -> Result<Self, EmaError> {
-        let gamma = gamma_of_sigma_rel(sigma_rel)?;
-        Ok(Self { time, gamma })
-    }
-
-    /// The integral of the product of two profiles, each of which integrates to 1 (equation 151 of the paper).
-    ///
-    /// # Example
-    ///
-    /// ```
-    /// use burn_ema::post_hoc::PowerProfile;
-    ///
-    /// // Two means: 1/1000 up to 1000, times 1/2000.
-    /// let mean = |time| PowerProfile { time, gamma: 0.0 };
-    /// assert!((mean(1000.0).inner_product(mean(2000.0)) - 5e-4).abs() < 1e-18);
-    /// ```
-    pub fn inner_product(self, other: Self) -> f64 {
-        let ratio = self.time / other.time;
-        let exponent = match self.time < other.time {
-            true => other.gamma,
-            false => -self.gamma,
-        };
-        let scale = (self.gamma + 1.0) * (other.gamma + 1.0);
-        let length = (self.gamma + other.gamma + 1.0) * self.time.max(other.time);
-        scale * ratio.powf(exponent) / length
-    }
-
-    fn check(self) -> Result<(), EmaError> {
-        let Self { time, gamma } = self;
-        if time.is_finite() && time > 0.0 && gamma.is_finite() && gamma >= 0.0 {
-            return Ok(());
-        }
-        refuse(format!(
-            "a profile needs a finite time above 0 and a finite gamma of at least 0, found time {time}, gamma \
-             {gamma}"
-        ))
-    }
-}
-
-/// How to combine stored averages into another one. Made by [`reconstruct`].
-#[derive(Clone, Debug, PartialEq)]
-pub struct Reconstruction {
-    weights: Vec<f64>,
-    normalized: Vec<f64>,
-    relative_error: f64,
-}
-
-/// Finds the combination of stored averages whose profile is closest to that of `wanted` (algorithm 3 of the paper,
-/// in f64).
+/// Combines stored EMAs, given in the order of their profiles, with the [normalized](Reconstruction::normalized) weights of
+/// `reconstruction`. They are taken one by one, so they can be loaded on the way.
+///
+/// Trainable parameters are combined, in at least f32; if no parameter of the first snapshot is trainable (it was loaded for
+/// inference), all float parameters are. Everything else, buffers included, is that of the last snapshot, and so is the
+/// device.
 ///
 /// # Errors
 ///
-/// If there are no stored averages, two have the same profile, one is later than `wanted`, a profile is not valid,
-/// or `wanted` is too far from all of them.
-pub fn reconstruct(
-    stored: &[PowerProfile],
-    wanted: PowerProfile,
-) -> Result<Reconstruction, EmaError> {
-    wanted.check()?;
-    if stored.is_empty() {
-        return refuse("there are no stored averages".into());
+/// [`EmaError::Reconstruction`] if the number of models is not the number of weights, models differ in what is trainable, or
+/// the rounding of the snapshots, amplified by [`noise_gain`](Reconstruction::noise_gain), would be more than a tenth of the
+/// parameters; and if models differ in structure.
+pub fn combine<M: Module>(
+    reconstruction: &Reconstruction,
+    models: impl IntoIterator<Item = M>,
+) -> Result<M, EmaError> {
+    let weights = reconstruction.normalized();
+    let mut sum: Option<Sum> = None;
+    let mut last = None;
+    let mut count = 0;
+    for model in models {
+        let Some(weight) = weights.get(count).copied() else {
+            return invalid(format!("there are more models than the {count} weights"));
+        };
+        count += 1;
+        match &mut sum {
+            None => {
+                let new = Sum::of(&model, weight)?;
+                new.check_noise(reconstruction.noise_gain())?;
+                sum = Some(new);
+            }
+            Some(sum) => sum.add(&model, weight)?,
+        }
+        last = Some(model);
     }
-    for profile in stored {
-        profile.check()?;
-        if profile.time > wanted.time {
-            return refuse(format!(
-                "an average of time {} has seen weights from after {}: leave it out",
-                profile.time, wanted.time
+    match (sum, last) {
+        (Some(sum), Some(last)) if count == weights.len() => sum.into_model(&last),
+        _ => invalid(format!(
+            "there are {count} models for {} weights",
+            weights.len()
+        )),
+    }
+}
+
+/// What a difference in structure means here.
+fn different(error: EmaError) -> EmaError {
+    let path = error.path().unwrap_or_default().to_string();
+    let difference = match error {
+        EmaError::ShapeMismatch {
+            expected, found, ..
+        } => format!("has shape {expected} in the first model and {found} in another"),
+        EmaError::DTypeMismatch {
+            expected, found, ..
+        } => format!("is {expected:?} in the first model and {found:?} in another"),
+        _ => "is not in all models".to_string(),
+    };
+    EmaError::Reconstruction {
+        problem: format!("`{path}` {difference}: combine snapshots of one model"),
+    }
+}
+
+fn invalid<T>(problem: String) -> Result<T, EmaError> {
+    Err(EmaError::Reconstruction { problem })
+}
+
+/// Share of the parameters that amplified rounding may reach.
+const MOST_NOISE: f64 = 0.1;
+/// The same of what is worth a warning.
+const NOTABLE_NOISE: f64 = 0.01;
+
+/// What has been summed so far.
+struct Sum {
+    plan: Plan,
+    /// Whether each place is combined.
+    is_combined: Vec<bool>,
+    /// Whether each place was trainable in the first model.
+    is_trainable: Vec<bool>,
+    tensors: Vec<BridgeTensor>,
+}
+
+impl Sum {
+    fn of<M: Module>(model: &M, weight: f64) -> Result<Self, EmaError> {
+        let (first, plan, _) = planned(model, |first, buffers| {
+            Plan::new(first, buffers, &Policy::new())
+        })?;
+        let First { shown, mode, .. } = first;
+        let any_trainable = mode.trainable.iter().any(|trainable| *trainable);
+        let is_combined = |(place, shown): (usize, &Shown)| match plan.class(place, false) {
+            Class::Discrete | Class::Buffer => false,
+            _ => shown.is_trainable || !any_trainable,
+        };
+        let is_combined: Vec<bool> = shown.iter().enumerate().map(is_combined).collect();
+        let tensors = shown.into_iter().zip(&is_combined);
+        let tensors = tensors.map(|(shown, is_combined)| scaled(shown, *is_combined, weight));
+        Ok(Self {
+            tensors: tensors.collect(),
+            is_trainable: mode.trainable,
+            is_combined,
+            plan,
+        })
+    }
+
+    /// Checks that the rounding of the snapshots does not drown what they hold.
+    fn check_noise(&self, gain: f64) -> Result<(), EmaError> {
+        let combined = self.plan.entries.iter().zip(&self.is_combined);
+        let dtypes = combined.filter(|(_, combined)| **combined);
+        let precision = |dtype: DType| dtype.finfo().map_or(0.0, |info| 0.5 * info.epsilon);
+        let coarsest = dtypes.map(|(entry, _)| (precision(entry.dtype), entry.dtype));
+        let Some((epsilon, dtype)) = coarsest.max_by(|a, b| a.0.total_cmp(&b.0)) else {
+            return Ok(());
+        };
+        let noise = gain * epsilon;
+        if noise > MOST_NOISE {
+            return invalid(format!(
+                "the weights of the snapshots sum to {gain:.3e} in absolute value, which amplifies the rounding of \
+                 {dtype:?} to {:.0} % of the parameters: store snapshots in a wider dtype, or leave out EMAs of similar \
+                 width",
+                100.0 * noise
             ));
         }
-    }
-    let count = stored.len();
-    let products = DMatrix::from_fn(count, count, |i, j| stored[i].inner_product(stored[j]));
-    let with_wanted = DVector::from_fn(count, |i, _| stored[i].inner_product(wanted));
-    let solution = products.clone().lu().solve(&with_wanted);
-    let Some(weights) = solution.filter(|weights| weights.iter().all(|x| x.is_finite())) else {
-        return refuse("two stored averages have the same profile: leave one out".into());
-    };
-    let sum = weights.sum();
-    if sum.abs() < 1e-3 {
-        return refuse(format!(
-            "the wanted profile has nothing in common with the stored ones: their weights sum to {sum}"
-        ));
-    }
-    let normalized = &weights / sum;
-    let square = wanted.inner_product(wanted);
-    let cross = normalized.dot(&with_wanted);
-    let error = square - 2.0 * cross + (normalized.transpose() * products * &normalized)[0];
-    Ok(Reconstruction {
-        weights: weights.iter().copied().collect(),
-        normalized: normalized.iter().copied().collect(),
-        relative_error: (error.max(0.0) / square).sqrt(),
-    })
-}
-
-impl Reconstruction {
-    /// The weight of each stored average, in their order, by the paper's algorithm. They do not sum to 1 where the
-    /// wanted profile is wider than the stored ones together.
-    pub fn weights(&self) -> &[f64] {
-        &self.weights
+        if noise > NOTABLE_NOISE {
+            log::warn!(
+                "post-hoc EMA: rounding of {dtype:?} snapshots may change the parameters by up to {:.1} %",
+                100.0 * noise
+            );
+        }
+        Ok(())
     }
 
-    /// The weights divided by their sum, as EDM2 uses them, and [`model`](Self::model): what does not change in
-    /// training then stays.
-    pub fn normalized(&self) -> &[f64] {
-        &self.normalized
-    }
-
-    /// How far the profile of [`normalized`](Self::normalized) weights is from the wanted one, relative to its length:
-    /// 0 is exact. Above about 0.1, store more averages, or wider ones.
-    pub fn relative_error(&self) -> f64 {
-        self.relative_error
-    }
-
-    /// Combines the stored averages, given in the order of their profiles, with [`normalized`](Self::normalized)
-    /// weights. They are taken one by one, so they can be loaded on the way.
-    ///
-    /// Trainable parameters are combined, in at least f32; everything else is that of the last one.
-    ///
-    /// # Errors
-    ///
-    /// If there are not as many models as weights, or they differ in structure.
-    pub fn model<M: Module>(&self, models: impl IntoIterator<Item = M>) -> Result<M, EmaError> {
-        let weights = &self.normalized;
-        let mut combined: Option<Shadow<M>> = None;
-        let mut count = 0;
-        for model in models {
-            let Some(weight) = weights.get(count).copied() else {
-                return refuse(format!("there are more models than the {count} weights"));
-            };
-            count += 1;
-            let mut shadow = match combined.take() {
-                Some(shadow) => shadow,
-                None => Shadow::new(&model, ShadowDType::Wide, &Policy::new(), None)?,
-            };
-            for (slot, source) in shadow.collect(&model)?.into_iter().enumerate() {
-                let value = shadow.conformed(slot, source.value);
-                match source.class {
-                    Class::Trainable if count == 1 => {
-                        shadow.copy(slot, op::scale(value, weight));
-                    }
-                    Class::Trainable => {
-                        // Models may have been loaded onto different devices.
-                        let (device, dtype) = (op::device(&value), value.dtype());
-                        let sum = shadow.slots()[slot].value().clone();
-                        let sum = op::conform(sum, &device, dtype);
-                        shadow.copy(slot, op::add(sum, op::scale(value, weight)));
-                    }
-                    Class::NonTrainable | Class::Discrete => shadow.copy(slot, value),
-                }
+    fn add<M: Module>(&mut self, model: &M, weight: f64) -> Result<(), EmaError> {
+        let reading = again(model, &self.plan.places, true);
+        self.plan.check_all(&reading).map_err(different)?;
+        for (place, shown) in reading.shown.into_iter().flatten().enumerate() {
+            if shown.is_trainable != self.is_trainable[place] {
+                return invalid(format!(
+                    "`{}` is trainable in one model and frozen in another: load all of them alike",
+                    self.plan.places.paths[place]
+                ));
             }
-            combined = Some(shadow);
+            let is_combined = self.is_combined[place];
+            let new = scaled(shown, is_combined, weight);
+            let old = &mut self.tensors[place];
+            *old = match is_combined {
+                // Models may have been loaded onto different devices.
+                true => rank::add(rank::on_device(old.clone(), &rank::device(&new)), new),
+                false => new,
+            };
         }
-        match combined.filter(|_| count == weights.len()) {
-            Some(shadow) => Ok(shadow.model()),
-            None => refuse(format!(
-                "there are {count} models for {} weights",
-                weights.len()
-            )),
-        }
+        Ok(())
+    }
+
+    fn into_model<M: Module>(self, last: &M) -> Result<M, EmaError> {
+        let (_, plan, frame) =
+            planned(last, |first, buffers| Ok(self.plan.revised(first, buffers)))?;
+        let slots = self.tensors.into_iter().map(Slot::new);
+        let store = Store::new(slots.collect(), frame, None);
+        Ok(store.model(&self.plan.places, |place| plan.entries[place].dtype))
     }
 }
 
-fn refuse<T>(problem: String) -> Result<T, EmaError> {
-    Err(EmaError::Reconstruction { problem })
+fn scaled(shown: Shown, is_combined: bool, weight: f64) -> BridgeTensor {
+    let tensor = shown.tensor;
+    match is_combined {
+        true => {
+            let dtype = EmaPrecision::AtLeastF32.of(tensor.dtype());
+            rank::scale(rank::cast(tensor, dtype), weight)
+        }
+        false => tensor,
+    }
 }

@@ -1,4 +1,4 @@
-//! Draws curves of the online and the averaged weights side by side.
+//! Draws curves of the online and the EMA weights side by side.
 
 mod axis;
 mod line;
@@ -80,11 +80,11 @@ pub enum ChartError {
 pub struct Series {
     /// Values of the weights that the optimizer steps.
     pub online: Vec<f64>,
-    /// Values of their average.
+    /// Values of the EMA weights.
     pub ema: Vec<f64>,
 }
 
-/// One quantity over the course of a training.
+/// One quantity over the course of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Panel {
     /// What it is, with its unit.
@@ -97,7 +97,7 @@ pub struct Panel {
     pub bounds: Range<f64>,
 }
 
-/// What a training has shown so far.
+/// What a run has shown so far.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Chart {
     /// What the picture is about.

@@ -2,7 +2,7 @@
 //!
 //! Where the file comes from and what its columns mean is in `data/README.md`. There is no
 //! augmentation: the example is about the weights, and the data should add nothing of its own to
-//! the difference between the online and the averaged ones.
+//! the difference between the online weights and the EMA weights.
 
 use std::fs;
 use std::io::{self, Read};
@@ -42,7 +42,7 @@ pub enum DataError {
 
     /// The file does not unpack to text.
     #[error(
-        "{path} is damaged or no gzip file: {source}. Get it anew, as `examples/digits/data/README.md` \
+        "{path} is damaged or no gzip file: {source}. Get it again, as `examples/digits/data/README.md` \
          shows"
     )]
     Damaged {
@@ -55,7 +55,7 @@ pub enum DataError {
     /// The file has more or fewer lines than the data set has images.
     #[error(
         "{path} has {found} lines instead of {expected}, so it is another file or was cut. Get it \
-         anew, as `examples/digits/data/README.md` shows"
+         again, as `examples/digits/data/README.md` shows"
     )]
     RowCount {
         /// The file.
@@ -69,7 +69,7 @@ pub enum DataError {
     /// A line has more or fewer numbers than pixels and label.
     #[error(
         "{path}, line {line}: {found} columns instead of {expected} (64 pixels and the digit). Get \
-         the file anew, as `examples/digits/data/README.md` shows"
+         the file again, as `examples/digits/data/README.md` shows"
     )]
     ColumnCount {
         /// The file.
@@ -85,7 +85,7 @@ pub enum DataError {
     /// A pixel is not an integer of the grey scale.
     #[error(
         "{path}, line {line}, column {column}: a pixel is an integer from 0 to 16, found `{found}`. \
-         Get the file anew, as `examples/digits/data/README.md` shows"
+         Get the file again, as `examples/digits/data/README.md` shows"
     )]
     Pixel {
         /// The file.
@@ -94,21 +94,21 @@ pub enum DataError {
         line: usize,
         /// The column, counted from 1.
         column: usize,
-        /// The text in place of the pixel.
+        /// The text instead of the pixel.
         found: String,
     },
 
     /// A label is not a digit.
     #[error(
         "{path}, line {line}: the last column is a digit from 0 to 9, found `{found}`. Get the file \
-         anew, as `examples/digits/data/README.md` shows"
+         again, as `examples/digits/data/README.md` shows"
     )]
     Label {
         /// The file.
         path: PathBuf,
         /// The line, counted from 1.
         line: usize,
-        /// The text in place of the label.
+        /// The text instead of the label.
         found: String,
     },
 }

@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_backend_that_is_not_compiled_in_is_refused_by_name() {
+    fn a_backend_that_is_not_compiled_in_is_an_error_with_its_name() {
         let error = find("abacus").unwrap_err().to_string();
         assert!(error.contains("--device abacus"), "{error}");
         assert!(find("default").is_ok());

@@ -1,4 +1,4 @@
-//! Why a run cannot start or go on, each in one line.
+//! Why a run cannot start or continue, each in one line.
 
 use std::io;
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ pub enum DigitsError {
     #[error(transparent)]
     Chart(#[from] ChartError),
 
-    /// The settings of the average are not right.
+    /// The settings of the EMA are not valid.
     #[error(transparent)]
     Ema(#[from] EmaError),
 
@@ -65,8 +65,8 @@ pub enum DigitsError {
     #[error("training stopped: {0}")]
     Training(String),
 
-    /// The averaged weights could not be saved.
-    #[error("cannot save the averaged weights to {path}: {problem}")]
+    /// The EMA weights could not be saved.
+    #[error("cannot save the EMA weights to {path}: {problem}")]
     Save {
         /// The file.
         path: PathBuf,

@@ -1,5 +1,5 @@
 //! A small conv net on handwritten digits, trained with Burn's `Learner` and evaluated on its online
-//! and its averaged weights side by side.
+//! and its EMA weights side by side.
 //!
 //! A run reads its [`settings`], checks what could stop it ([`device`], [`data`], [`folder`]), then
 //! [`train`]s the [`model`] and draws the [`chart`].

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use burn_ema::{Action, Decay, EmaConfig, NonFinite, Policy};
+use burn_ema::config::NonFinite;
+use burn_ema::{Decay, EmaConfig, EmaError};
 use clap::Parser;
 use serde::{Deserialize, Serialize};
 
@@ -24,19 +25,19 @@ pub struct Flags {
     #[arg(long)]
     pub seed: Option<u64>,
 
-    /// Share of the old average that an update keeps, from 0.5 to 1
+    /// Share of the old EMA that an update keeps, from 0.5 to 1
     #[arg(long, value_parser = decay, conflicts_with = "half_life")]
     pub decay: Option<f64>,
 
-    /// Optimizer steps after which a weight counts half in the average [default: 100]
+    /// Half-life of the EMA in optimizer steps [default: 100]
     #[arg(long, value_name = "STEPS", value_parser = half_life)]
     pub half_life: Option<f64>,
 
-    /// Optimizer steps before averaging starts; until then the average is a copy [default: 64]
+    /// Optimizer steps before averaging starts; until then the EMA is a copy of the online weights [default: 64]
     #[arg(long, value_name = "STEPS")]
     pub start: Option<u64>,
 
-    /// Optimizer steps from one average to the next [default: 1]
+    /// Optimizer steps from one update of the EMA to the next [default: 1]
     #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
     pub interval: Option<u64>,
 
@@ -48,7 +49,7 @@ pub struct Flags {
     #[arg(long, value_name = "FOLDER", default_value = "out/digits")]
     pub out: PathBuf,
 
-    /// Go on with the run in the output folder after this epoch, with its settings
+    /// Continue the run in the output folder after this epoch, with its settings
     #[arg(long, value_name = "EPOCH", value_parser = clap::value_parser!(u32).range(1..))]
     pub resume: Option<u32>,
 
@@ -76,11 +77,11 @@ pub struct Settings {
     pub epochs: usize,
     /// Seed of the initial weights and of the order of the data.
     pub seed: u64,
-    /// How much of the old average an update keeps.
+    /// The decay schedule.
     pub decay: Decay,
     /// Optimizer steps before averaging starts.
     pub start: u64,
-    /// Optimizer steps from one average to the next.
+    /// Optimizer steps from one update of the EMA to the next.
     pub interval: u64,
 }
 
@@ -106,10 +107,10 @@ impl Settings {
         self.start = flags.start.unwrap_or(self.start);
         self.interval = flags.interval.unwrap_or(self.interval);
         if let Some(decay) = flags.decay {
-            self.decay = Decay::try_constant(decay)?;
+            self.decay = Decay::try_constant(decay).map_err(EmaError::from)?;
         }
         if let Some(steps) = flags.half_life {
-            self.decay = Decay::try_half_life(steps)?;
+            self.decay = Decay::try_half_life(steps).map_err(EmaError::from)?;
         }
         match flags.resume {
             Some(epoch) if epoch as usize >= self.epochs => Err(DigitsError::Flags(format!(
@@ -120,14 +121,13 @@ impl Settings {
         }
     }
 
-    /// The configuration of the average.
+    /// The configuration of the EMA.
     ///
-    /// BatchNorm's running statistics are averaged with the weights: those of the online weights at
-    /// one step do not fit the average of many, and with so high a learning rate that costs
-    /// tens of per cent in the first epochs.
+    /// BatchNorm's running statistics are averaged with the weights, as they are by default. Copied running
+    /// statistics would not fit the EMA weights: with so high a learning rate they cost tens of percent of
+    /// accuracy in the first epochs.
     pub fn ema(&self) -> EmaConfig {
         EmaConfig::new()
-            .with_policy(Policy::new().with_non_trainable(Action::Average))
             .with_decay(self.decay.clone())
             .with_start(self.start)
             .with_interval(self.interval)
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_out_of_range_are_refused() {
+    fn numbers_out_of_range_are_errors() {
         for line in [
             "--epochs 0",
             "--decay 0.001",
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn resuming_a_finished_run_is_refused() {
+    fn resuming_a_finished_run_is_an_error() {
         let flags = flags("--resume 15").unwrap();
         let error = Settings::default().with_flags(&flags).unwrap_err();
         assert!(error.to_string().contains("raise --epochs"), "{error}");

@@ -14,7 +14,7 @@ use burn::tensor::Device;
 use burn::train::checkpoint::KeepLastNCheckpoints;
 use burn::train::metric::{AccuracyMetric, LossMetric};
 use burn::train::{Learner, LearnerSummary, SupervisedTraining};
-use burn_ema_train::{EmaLearner, Online};
+use burn_ema_train::{EmaExt, Online, WithEma};
 
 use crate::chart::{Better, Chart, Panel, Series};
 use crate::data::{self, DigitBatch, DigitBatcher, DigitItem, Digits};
@@ -27,18 +27,17 @@ use crate::settings::{Flags, Settings};
 
 const BATCH_SIZE: usize = 16;
 
-/// High for this net, and constant: the online weights keep jumping around a good place, and the
-/// average sits in it.
+/// High for this net, and constant: the online weights keep moving around a minimum, and the EMA averages that out.
 const LEARNING_RATE: f64 = 0.3;
 
 /// What a run ends with.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
-    /// Share of validation digits that the averaged weights get right, from 0 to 1.
+    /// Share of validation digits that the EMA weights get right, from 0 to 1.
     pub ema_accuracy: f64,
     /// The same of the online weights.
     pub online_accuracy: f64,
-    /// The averaged weights.
+    /// The file with the EMA weights.
     pub ema_file: PathBuf,
 }
 
@@ -90,12 +89,12 @@ pub fn run(flags: &Flags) -> Result<Report, DigitsError> {
     Ok(report)
 }
 
-type Model = EmaLearner<DigitsNet, burn_ema_train::BothModels>;
+type Model = WithEma<DigitsNet, burn_ema_train::BothModels>;
 
 fn learner_model(settings: &Settings, device: &Device) -> Result<Model, DigitsError> {
     device.seed(settings.seed);
     let net = DigitsNet::new(&device.clone().autodiff());
-    Ok(EmaLearner::try_new(net, settings.ema())?.side_by_side())
+    Ok(net.try_with_ema(settings.ema())?.side_by_side())
 }
 
 fn train_model(
@@ -138,7 +137,7 @@ fn train_model(
     match (result.error, result.interrupted) {
         (Some(error), _) => Err(DigitsError::Training(error.to_string())),
         (None, Some(_)) => Err(DigitsError::Training(
-            "by hand; go on with --resume and the number of the last whole epoch".into(),
+            "by hand; continue with --resume and the number of the last whole epoch".into(),
         )),
         (None, None) => Ok(result.model),
     }
@@ -197,7 +196,7 @@ fn accuracy(net: &DigitsNet, batch: &DigitBatch) -> f64 {
     right as f64 / number as f64
 }
 
-/// Saves the averaged net as burnpack and safetensors; the path of the first.
+/// Saves the EMA net as burnpack and safetensors, and returns the path of the first.
 fn save_ema(folder: &RunFolder, net: DigitsNet) -> Result<PathBuf, DigitsError> {
     let failed = |path: &PathBuf, problem: String| DigitsError::Save {
         path: path.clone(),
@@ -248,7 +247,7 @@ mod tests {
         files
     }
 
-    fn assert_refused(folder: &Path, line: &str, part: &str) {
+    fn assert_error(folder: &Path, line: &str, part: &str) {
         let before = files(folder);
         let error = run_in(folder, line).unwrap_err().to_string();
         assert!(error.contains(part) && !error.contains('\n'), "{error}");
@@ -259,7 +258,7 @@ mod tests {
     fn resumed_run_goes_on_counting_and_a_damaged_one_is_left_alone() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path();
-        assert_refused(folder, "--resume 1", "there is no run");
+        assert_error(folder, "--resume 1", "there is no run");
         run_in(folder, "--epochs 1 --seed 3").unwrap();
         let report = run_in(folder, "--resume 1 --epochs 2").unwrap();
         assert!(report.ema_accuracy > 0.5 && report.ema_file.is_file());
@@ -269,17 +268,17 @@ mod tests {
         let settings = Settings::default();
         let record = ModuleRecord::load(folder.join("checkpoint/model-2.bpk")).unwrap();
         let model = learner_model(&settings, &Device::default()).unwrap();
-        let average = model.load_record(record).average().unwrap();
-        assert_eq!((average.num_steps(), average.num_updates()), (126, 62));
+        let ema = model.load_record(record).ema().unwrap();
+        assert_eq!((ema.num_steps(), ema.num_updates()), (126, 62));
 
-        assert_refused(folder, "--resume 2", "leaves nothing to do");
-        assert_refused(folder, "--resume 5 --epochs 9", "there is no");
+        assert_error(folder, "--resume 2", "leaves nothing to do");
+        assert_error(folder, "--resume 5 --epochs 9", "there is no");
         for name in ["model", "optim", "scheduler"] {
             let file = folder.join(format!("checkpoint/{name}-2.bpk"));
             let good = fs::read(&file).unwrap();
             // A scheduler without state is 19 bytes, and room.
             fs::write(&file, &good[..12]).unwrap();
-            assert_refused(
+            assert_error(
                 folder,
                 "--resume 2 --epochs 3",
                 "cannot resume from epoch 2",
@@ -287,23 +286,23 @@ mod tests {
             fs::write(&file, good).unwrap();
         }
         fs::write(folder.join("run.json"), "{").unwrap();
-        assert_refused(folder, "--resume 2 --epochs 3", "run.json is damaged");
-        assert_refused(folder, "--epochs 1", "not from this program");
+        assert_error(folder, "--resume 2 --epochs 3", "run.json is damaged");
+        assert_error(folder, "--epochs 1", "not from this program");
     }
 
     #[test]
-    fn foreign_folder_and_damaged_data_are_refused() {
+    fn foreign_folder_and_damaged_data_are_errors() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path();
         // Another program's.
         fs::write(folder.join("run.json"), r#"{ "iters": 3 }"#).unwrap();
-        assert_refused(folder, "--epochs 1", "not from this program");
+        assert_error(folder, "--epochs 1", "not from this program");
         let file = folder.join("a-file");
         fs::write(&file, "").unwrap();
         assert!(run_in(&file, "--epochs 1").is_err());
         let data = folder.join("digits.csv.gz");
         fs::write(&data, b"\x1f\x8b\x08 cut").unwrap();
         let line = format!("--epochs 1 --data {}", data.display());
-        assert_refused(folder, &line, "is damaged");
+        assert_error(folder, &line, "is damaged");
     }
 }

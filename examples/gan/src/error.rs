@@ -1,4 +1,4 @@
-//! Why a run cannot start or go on, each in one line.
+//! Why a run cannot start or continue, each in one line.
 
 use std::io;
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ pub enum GanError {
     #[error(transparent)]
     Device(#[from] DigitsError),
 
-    /// The settings of the average are not right.
+    /// The settings of the EMA are not valid.
     #[error(transparent)]
     Hook(#[from] HookError),
 

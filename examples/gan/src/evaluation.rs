@@ -24,7 +24,7 @@ pub struct Distances {
     pub iters: u64,
     /// Of the generator that is trained.
     pub online: f64,
-    /// Of its average.
+    /// Of its EMA copy.
     pub ema: f64,
 }
 
@@ -70,7 +70,7 @@ impl Evaluation {
         }
     }
 
-    /// Draws real digits, samples and averaged samples side by side, the latter two of the same latent
+    /// Draws real digits, samples and samples of the EMA copy side by side, the latter two of the same latent
     /// codes.
     ///
     /// # Errors

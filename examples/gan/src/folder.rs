@@ -1,4 +1,4 @@
-//! The output folder of a run: checkpoints, and the state that a resumed run goes on from.
+//! The output folder of a run: checkpoints, and the state that a resumed run continues from.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -38,7 +38,7 @@ pub struct RunFolder {
 
 impl RunFolder {
     /// The folder that the flags name, and the state of the run in it: a new one, or the one to resume.
-    /// Changes nothing but that it creates the folder.
+    /// Creates the folder; in a new run, the state of an older one is removed.
     ///
     /// # Errors
     ///
@@ -67,6 +67,15 @@ impl RunFolder {
         }
         make_writable(&folder.path).map_err(|error| GanError::output(&folder.path, error))?;
         folder.check_own()?;
+        if !flags.resume {
+            // Otherwise `--resume` would go on with the old run if this one stops before its first checkpoint.
+            match fs::remove_file(folder.file(STATE)) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(GanError::output(folder.file(STATE), error));
+                }
+                _ => {}
+            }
+        }
         Ok((folder, state))
     }
 

@@ -1,7 +1,7 @@
-//! A GAN on handwritten digits, with the averaged generator beside the trained one.
+//! A GAN on handwritten digits, with an EMA copy of the generator in the same model.
 //!
 //! A run reads its [`settings`] and trains the [`model`] in a loop of its own ([`trainer`]) that calls
-//! hooks, one of which keeps the averaged generator. Every so often it compares samples of both with
+//! hooks, one of which updates the EMA copy. Every so often it compares samples of both with
 //! real digits: as a picture ([`grid`]) and as a [`frechet`] distance in the features of a
 //! [`classifier`]. [`folder`] keeps what a resumed run needs.
 

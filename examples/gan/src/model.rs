@@ -17,7 +17,7 @@ const CHANNELS: [usize; 2] = [64, 32];
 pub struct Gan {
     /// Makes images of latent codes.
     pub generator: Generator,
-    /// Its average, kept by the hook.
+    /// Its EMA copy, which the hook updates.
     pub generator_ema: Generator,
     /// Tells real images from made ones.
     pub discriminator: Discriminator,
@@ -28,14 +28,14 @@ pub struct Gan {
 pub enum SampleModel {
     /// The generator that is trained.
     Orig,
-    /// Its average.
+    /// Its EMA copy.
     Ema,
-    /// Both, the average's samples first.
+    /// Both, the samples of the EMA copy first.
     EmaAndOrig,
 }
 
 impl Gan {
-    /// Networks with random weights on `device`, the averaged generator equal to the other.
+    /// Networks with random weights on `device`, the EMA copy equal to the generator.
     pub fn new(device: &Device) -> Self {
         let generator = Generator::new(device);
         Self {

@@ -48,7 +48,7 @@ pub fn run(flags: &Flags) -> Result<Report, GanError> {
 
     let mut trainer = Trainer::new(digits.clone(), settings.seed, &device);
     let mut hook = EmaHook::new(settings.hook.clone())?;
-    // Before a record is loaded: until then both generators share BatchNorm's statistics.
+    // Before a record is loaded: until then both generators share BatchNorm's running statistics.
     hook.begin(trainer.model_mut())?;
     if state.iters > 0 {
         folder.load(&mut trainer, &state)?;
@@ -142,7 +142,7 @@ mod tests {
         serde_json::from_str(&fs::read_to_string(folder.join("run.json")).unwrap()).unwrap()
     }
 
-    /// Every number of a checkpoint, as bits. Ids of parameters are drawn anew in each run.
+    /// Every number of a checkpoint, as bits. Ids of parameters are drawn again in each run.
     fn bits(file: &Path) -> Vec<u32> {
         struct Bits(Vec<u32>);
         impl ModuleVisitor for Bits {
@@ -183,33 +183,46 @@ mod tests {
         assert!(!parts.join("model-000008.bpk").exists());
     }
 
+    /// Also one that stops before its first checkpoint.
     #[test]
-    fn what_cannot_be_resumed_is_refused_and_left_alone() {
+    fn new_run_leaves_no_older_one_to_resume() {
         let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = tempfile::tempdir().unwrap();
-        let refused = |line: &str, part: &str| {
+        run_in(folder.path(), "--iters 2").unwrap();
+        let out = folder.path().to_str().unwrap();
+        let flags = ["gan", "--out", out, "--seed", "2", "--iters", "4"];
+        RunFolder::open(&Flags::try_parse_from(flags).unwrap()).unwrap();
+        let error = run_in(folder.path(), "--resume --iters 6").unwrap_err();
+        assert!(error.to_string().contains("there is no run"), "{error}");
+    }
+
+    #[test]
+    fn what_cannot_be_resumed_is_an_error_and_stays_as_it_is() {
+        let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let folder = tempfile::tempdir().unwrap();
+        let assert_error = |line: &str, part: &str| {
             let error = run_in(folder.path(), line).unwrap_err().to_string();
             assert!(error.contains(part) && !error.contains('\n'), "{error}");
         };
-        refused("--resume", "there is no run");
+        assert_error("--resume", "there is no run");
         run_in(folder.path(), "--iters 2").unwrap();
-        refused("--resume", "its 2 iterations are done: raise --iters");
+        assert_error("--resume", "its 2 iterations are done: raise --iters");
 
         let model = folder.path().join("model-000002.bpk");
         let good = fs::read(&model).unwrap();
         fs::write(&model, &good[..good.len() / 2]).unwrap();
-        refused(
+        assert_error(
             "--resume --iters 4",
             "model-000002.bpk is missing or damaged",
         );
         fs::write(&model, &good).unwrap();
         fs::write(folder.path().join("generator-optim-000002.bpk"), "garbage").unwrap();
-        refused(
+        assert_error(
             "--resume --iters 4",
             "generator-optim-000002.bpk is missing or damaged",
         );
         fs::write(folder.path().join("run.json"), "{").unwrap();
-        refused("--resume --iters 4", "run.json is damaged");
+        assert_error("--resume --iters 4", "run.json is damaged");
         assert!(fs::read(&model).unwrap() == good);
 
         let foreign = tempfile::tempdir().unwrap();

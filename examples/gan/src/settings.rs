@@ -24,19 +24,19 @@ pub struct Flags {
     #[arg(long)]
     pub seed: Option<u64>,
 
-    /// Weight of the new value in the average of what is trained, between 0 and 1 [default: 0.01]
+    /// Weight of the new value of trainable parameters in an EMA update, between 0 and 1 [default: 0.01]
     #[arg(long)]
     pub momentum: Option<f64>,
 
-    /// The same for BatchNorm's running statistics, above 0 and up to 1 [default: 0.01]
+    /// Weight of the new value of BatchNorm's running statistics, above 0 and at most 1 [default: 0.01]
     #[arg(long)]
     pub momentum_nontrainable: Option<f64>,
 
-    /// Iterations before averaging starts; until then the average is a copy [default: 200]
+    /// Iterations before averaging starts; until then the EMA copy is equal to the generator [default: 200]
     #[arg(long, value_name = "ITERS")]
     pub start_iter: Option<u64>,
 
-    /// Iterations from one average to the next; -1 for never [default: 1]
+    /// Iterations from one update of the EMA to the next; -1 for never [default: 1]
     #[arg(long, value_name = "ITERS", allow_negative_numbers = true)]
     pub interval: Option<i64>,
 
@@ -74,13 +74,13 @@ pub struct Settings {
     pub seed: u64,
     /// Iterations from one comparison and checkpoint to the next.
     pub eval_every: u64,
-    /// How the averaged generator is kept.
+    /// The settings of the EMA copy of the generator.
     pub hook: EmaHookConfig,
 }
 
 impl Default for Settings {
-    /// BatchNorm's running statistics are averaged with the weights: those of the online generator do
-    /// not fit the average of many generators. mmagic's default copies them (momentum 1).
+    /// BatchNorm's running statistics are averaged with the weights: the running statistics of the online generator do
+    /// not fit its EMA. mmagic's default copies them (momentum 1).
     fn default() -> Self {
         Self {
             iters: 2000,
@@ -100,7 +100,7 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// If the settings of the average are not valid.
+    /// If the settings of the EMA are not valid.
     pub fn with_flags(mut self, flags: &Flags) -> Result<Self, GanError> {
         if flags.quick {
             (self.iters, self.eval_every, self.hook.start_iter) = (60, 30, 20);
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_flags_are_refused() {
+    fn bad_flags_are_errors() {
         for line in [
             "--iters 0",
             "--eval-every 0",

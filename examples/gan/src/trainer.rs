@@ -1,4 +1,4 @@
-//! The training loop, written by hand, with hooks.
+//! The training loop, with hooks.
 
 use std::fmt;
 
@@ -93,7 +93,7 @@ impl Trainer {
 
     /// Trains both networks on one batch: the non-saturating loss of Goodfellow et al. 2014.
     pub fn train_iter(&mut self) -> Losses {
-        // What is random is a function of the iteration, so that a resumed run goes on as it was.
+        // What is random is a function of the iteration, so that a resumed run continues as it was.
         self.device
             .clone()
             .seed(self.seed.wrapping_mul(1_000_003) ^ self.iter);

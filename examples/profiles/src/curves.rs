@@ -1,6 +1,8 @@
-//! The curves of a rule.
+//! The curves of a schedule.
 
-use burn_ema::{Decay, EmaError, Moment, Profile};
+use burn_ema::decay::Progress;
+use burn_ema::profile::Profile;
+use burn_ema::{Decay, EmaError};
 
 /// The last update of a [`decay_curve`].
 pub const LAST_UPDATE: u64 = 1_000_000;
@@ -8,7 +10,7 @@ pub const LAST_UPDATE: u64 = 1_000_000;
 /// About as many points as a line needs to look smooth.
 const POINTS: usize = 300;
 
-/// How much each step counts in the average, relative to a mean of all of them: its weight times the number of
+/// How much each step counts in the EMA, relative to a mean of all steps: its weight times the number of
 /// steps, the oldest first. The weights that averaging started from are not among them.
 pub fn density(profile: &Profile) -> Vec<f64> {
     let [_, steps @ ..] = profile.weights() else {
@@ -18,7 +20,7 @@ pub fn density(profile: &Profile) -> Vec<f64> {
     steps.iter().map(|weight| weight * number).collect()
 }
 
-/// The [`density`] over the position in the training, where 1 is its end.
+/// The [`density`] over the position in the run, where 1 is its end.
 pub fn density_curve(profile: &Profile) -> Vec<(f64, f64)> {
     let density = density(profile);
     let number = density.len();
@@ -36,8 +38,8 @@ pub fn density_curve(profile: &Profile) -> Vec<(f64, f64)> {
 ///
 /// # Errors
 ///
-/// If the rule gives a decay outside `[0, 1]`.
-pub fn decay_curve(rule: &Decay) -> Result<Vec<(f64, f64)>, EmaError> {
+/// If the schedule gives a decay outside `[0, 1]`.
+pub fn decay_curve(schedule: &Decay) -> Result<Vec<(f64, f64)>, EmaError> {
     let share = |point: usize| point as f64 / POINTS as f64;
     let update = |point| (LAST_UPDATE as f64).powf(share(point)).round() as u64;
     let mut updates: Vec<u64> = (0..=POINTS).map(update).collect();
@@ -45,11 +47,11 @@ pub fn decay_curve(rule: &Decay) -> Result<Vec<(f64, f64)>, EmaError> {
     updates
         .into_iter()
         .map(|update| {
-            let at = Moment {
+            let at = Progress {
                 updates: update.saturating_sub(1),
                 interval: 1,
             };
-            Ok((update as f64, 1.0 - rule.try_decay(at)?))
+            Ok((update as f64, 1.0 - schedule.try_decay(at)?))
         })
         .collect()
 }
@@ -59,7 +61,7 @@ mod tests {
     use burn_ema::EmaConfig;
 
     use super::*;
-    use crate::rules;
+    use crate::schedules;
 
     fn profile(decay: Decay, steps: u64) -> Profile {
         EmaConfig::new().with_decay(decay).profile(steps).unwrap()
@@ -75,18 +77,21 @@ mod tests {
 
     #[test]
     fn densities_integrate_to_1_with_what_averaging_started_from() {
-        for rule in rules::averages().into_iter().chain(rules::warmups()) {
-            let profile = profile(rule.decay, 3_000);
+        for schedule in schedules::averages()
+            .into_iter()
+            .chain(schedules::warmups())
+        {
+            let profile = profile(schedule.decay, 3_000);
             let integral = density(&profile).iter().sum::<f64>() / 3_000.0;
 
             let whole = integral + profile.weights()[0];
-            assert!((whole - 1.0).abs() < 1e-9, "{}: {whole}", rule.name);
+            assert!((whole - 1.0).abs() < 1e-9, "{}: {whole}", schedule.name);
         }
     }
 
     #[test]
     fn density_of_a_power_function_is_its_power() {
-        let gamma = burn_ema::gamma_of_sigma_rel(0.10).unwrap();
+        let gamma = burn_ema::decay::gamma_of_sigma_rel(0.10).unwrap();
         for (position, value) in density_curve(&profile(Decay::sigma_rel(0.10), 100_000)) {
             let expected = (gamma + 1.0) * position.powf(gamma);
             assert!((value - expected).abs() < 1e-3, "at {position}: {value}");
@@ -118,8 +123,8 @@ mod tests {
 
     #[test]
     fn decay_that_is_none_is_an_error() {
-        let rule = Decay::custom("wrong", |_: Moment| 1.5);
+        let schedule = Decay::custom("wrong", |_: Progress| 1.5);
 
-        assert!(decay_curve(&rule).is_err());
+        assert!(decay_curve(&schedule).is_err());
     }
 }

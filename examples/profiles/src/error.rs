@@ -11,7 +11,7 @@ use crate::chart::ChartError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProfilesError {
-    /// A rule is not right.
+    /// A decay schedule is not valid.
     #[error(transparent)]
     Ema(#[from] EmaError),
 

@@ -4,12 +4,13 @@ use std::fmt;
 use std::fs;
 use std::path::PathBuf;
 
-use burn_ema::{EmaConfig, EmaError, Profile};
+use burn_ema::profile::Profile;
+use burn_ema::{EmaConfig, EmaError};
 
 use crate::chart::{self, Axis, Line, Panel};
 use crate::curves::{LAST_UPDATE, decay_curve, density_curve};
 use crate::error::ProfilesError;
-use crate::rules::{self, NamedRule};
+use crate::schedules::{self, NamedSchedule};
 use crate::settings::Flags;
 use crate::table::{Row, Table};
 
@@ -19,7 +20,7 @@ pub const PICTURE: &str = "weight-profiles.png";
 /// What a run ends with.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
-    /// The numbers of all rules.
+    /// The numbers of all schedules.
     pub table: Table,
     /// The picture.
     pub picture: PathBuf,
@@ -40,16 +41,16 @@ impl fmt::Display for Report {
 pub fn run(flags: &Flags) -> Result<Report, ProfilesError> {
     let mut table = Table::default();
     let mut weights = Vec::new();
-    for rule in rules::averages() {
-        let profile = profile(&rule, flags.steps)?;
-        table.rows.push(Row::new(rule.name, &profile));
-        weights.push(line(&rule, density_curve(&profile)));
+    for schedule in schedules::averages() {
+        let profile = profile(&schedule, flags.steps)?;
+        table.rows.push(Row::new(schedule.name, &profile));
+        weights.push(line(&schedule, density_curve(&profile)));
     }
     let mut decays = Vec::new();
-    for rule in rules::warmups() {
-        let profile = profile(&rule, flags.steps)?;
-        table.rows.push(Row::new(rule.name, &profile));
-        decays.push(line(&rule, decay_curve(&rule.decay)?));
+    for schedule in schedules::warmups() {
+        let profile = profile(&schedule, flags.steps)?;
+        table.rows.push(Row::new(schedule.name, &profile));
+        decays.push(line(&schedule, decay_curve(&schedule.decay)?));
     }
 
     fs::create_dir_all(&flags.out).map_err(|source| ProfilesError::Output {
@@ -62,14 +63,14 @@ pub fn run(flags: &Flags) -> Result<Report, ProfilesError> {
     Ok(Report { table, picture })
 }
 
-fn profile(rule: &NamedRule, steps: u64) -> Result<Profile, EmaError> {
-    let config = EmaConfig::new().with_decay(rule.decay.clone());
+fn profile(schedule: &NamedSchedule, steps: u64) -> Result<Profile, EmaError> {
+    let config = EmaConfig::new().with_decay(schedule.decay.clone());
     config.profile(steps)
 }
 
-fn line(rule: &NamedRule, points: Vec<(f64, f64)>) -> Line {
+fn line(schedule: &NamedSchedule, points: Vec<(f64, f64)>) -> Line {
     Line {
-        name: rule.name.to_string(),
+        name: schedule.name.to_string(),
         points,
     }
 }
@@ -122,9 +123,9 @@ mod tests {
         let text = report.to_string();
         let last = format!("picture={}", out.join(PICTURE).display());
         assert_eq!(text.lines().next_back(), Some(last.as_str()));
-        // A header, each rule, the picture.
-        let rules = rules::averages().len() + rules::warmups().len();
-        assert_eq!(text.lines().count(), rules + 2);
+        // A header, each schedule, the picture.
+        let schedules = schedules::averages().len() + schedules::warmups().len();
+        assert_eq!(text.lines().count(), schedules + 2);
     }
 
     #[test]

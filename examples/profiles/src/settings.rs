@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
-/// Shows what averages by different rules are made of at the end of a training.
+/// Shows how much each past step contributes to an EMA under different decay schedules.
 ///
 /// Writes `weight-profiles.png` into the output folder, and prints a table that ends with one line:
 /// picture.
@@ -15,7 +15,7 @@ pub struct Flags {
     #[arg(long, value_name = "FOLDER", default_value = "out/profiles")]
     pub out: PathBuf,
 
-    /// Number of optimizer steps of the training, each of which is averaged
+    /// Number of optimizer steps of the run, each with an update
     #[arg(
         long,
         default_value_t = 10_000,

@@ -1,14 +1,14 @@
-//! The numbers of a rule, in a table.
+//! The numbers of a schedule, in a table.
 
 use std::fmt;
 
-use burn_ema::Profile;
+use burn_ema::profile::Profile;
 
-/// The numbers of one rule, in optimizer steps.
+/// The numbers of one schedule, in optimizer steps.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
-    /// The rule.
-    pub rule: &'static str,
+    /// The schedule.
+    pub schedule: &'static str,
     /// See [`Profile::mean_age`].
     pub mean_age: f64,
     /// See [`Profile::half_life`].
@@ -21,9 +21,9 @@ pub struct Row {
 
 impl Row {
     /// The numbers of a profile.
-    pub fn new(rule: &'static str, profile: &Profile) -> Self {
+    pub fn new(schedule: &'static str, profile: &Profile) -> Self {
         Self {
-            rule,
+            schedule,
             mean_age: profile.mean_age(),
             half_life: profile.half_life(),
             effective_window: profile.effective_window(),
@@ -33,25 +33,25 @@ impl Row {
     }
 }
 
-/// Rules below each other.
+/// Schedules below each other.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Table {
-    /// The rules.
+    /// The schedules.
     pub rows: Vec<Row>,
 }
 
 impl fmt::Display for Table {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let widths = self.rows.iter().map(|row| row.rule.len());
-        let width = widths.max().unwrap_or_default().max("rule".len());
+        let widths = self.rows.iter().map(|row| row.schedule.len());
+        let width = widths.max().unwrap_or_default().max("schedule".len());
         write!(
             formatter,
             "{:width$}  {:>9}  {:>9}  {:>16}  {:>15}",
-            "rule", "mean age", "half-life", "effective window", "initial weights"
+            "schedule", "mean age", "half-life", "effective window", "initial weights"
         )?;
         for row in &self.rows {
             let Row {
-                rule,
+                schedule,
                 mean_age,
                 half_life,
                 effective_window,
@@ -60,7 +60,7 @@ impl fmt::Display for Table {
             let percent = 100.0 * initial;
             write!(
                 formatter,
-                "\n{rule:width$}  {mean_age:>9.1}  {half_life:>9.1}  {effective_window:>16.1}  {percent:>13.2} %"
+                "\n{schedule:width$}  {mean_age:>9.1}  {half_life:>9.1}  {effective_window:>16.1}  {percent:>13.2} %"
             )?;
         }
         Ok(())
@@ -73,9 +73,9 @@ mod tests {
 
     use super::*;
 
-    fn row(rule: &'static str, decay: Decay, steps: u64) -> Row {
+    fn row(schedule: &'static str, decay: Decay, steps: u64) -> Row {
         let config = EmaConfig::new().with_decay(decay);
-        Row::new(rule, &config.profile(steps).unwrap())
+        Row::new(schedule, &config.profile(steps).unwrap())
     }
 
     #[test]
@@ -97,7 +97,11 @@ mod tests {
     fn columns_are_aligned() {
         let rows = vec![
             row("a", Decay::equal_weights(), 3),
-            row("a rule with a long name", Decay::constant(0.9999), 10_000),
+            row(
+                "a schedule with a long name",
+                Decay::constant(0.9999),
+                10_000,
+            ),
         ];
 
         let text = Table { rows }.to_string();
@@ -109,6 +113,6 @@ mod tests {
 
     #[test]
     fn empty_table_has_a_header() {
-        assert!(Table::default().to_string().starts_with("rule "));
+        assert!(Table::default().to_string().starts_with("schedule "));
     }
 }

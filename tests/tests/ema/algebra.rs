@@ -2,7 +2,8 @@
 
 use burn::module::Module;
 use burn::store::ModuleRecord;
-use burn_ema::{Decay, EmaConfig, EmaModel, PowerWarmup};
+use burn_ema::decay::PowerWarmup;
+use burn_ema::{Decay, EmaConfig, EmaModel};
 use burn_ema_tests::backend::device;
 use burn_ema_tests::compare::numbers;
 use burn_ema_tests::models::Weights;
@@ -13,7 +14,7 @@ use proptest::prelude::*;
 
 /// A rule, worked out once more in the test.
 #[derive(Clone, Debug)]
-enum Rule {
+enum DecaySchedule {
     Constant(f64),
     Weight(f64),
     HalfLife(f64),
@@ -24,7 +25,7 @@ enum Rule {
     },
 }
 
-impl Rule {
+impl DecaySchedule {
     fn decay(&self) -> Decay {
         match *self {
             Self::Constant(decay) => Decay::constant(decay),
@@ -56,15 +57,17 @@ impl Rule {
     }
 }
 
-fn rule() -> impl Strategy<Value = Rule> {
+fn rule() -> impl Strategy<Value = DecaySchedule> {
     prop_oneof![
-        (0.5..=1.0).prop_map(Rule::Constant),
-        (0.0..=1.0).prop_map(Rule::Weight),
-        (0.1..100.0).prop_map(Rule::HalfLife),
-        (0.1..2.0, 0.1..20.0, 0.5..=1.0).prop_map(|(power, inv_gamma, max)| Rule::PowerWarmup {
-            power,
-            inv_gamma,
-            max
+        (0.5..=1.0).prop_map(DecaySchedule::Constant),
+        (0.0..=1.0).prop_map(DecaySchedule::Weight),
+        (0.1..100.0).prop_map(DecaySchedule::HalfLife),
+        (0.1..2.0, 0.1..20.0, 0.5..=1.0).prop_map(|(power, inv_gamma, max)| {
+            DecaySchedule::PowerWarmup {
+                power,
+                inv_gamma,
+                max,
+            }
         }),
     ]
 }
@@ -72,7 +75,7 @@ fn rule() -> impl Strategy<Value = Rule> {
 /// A rule, a schedule, and the weights that training passes through.
 #[derive(Clone, Debug)]
 struct Run {
-    rule: Rule,
+    rule: DecaySchedule,
     start: u64,
     interval: u64,
     initial: Vec<f32>,

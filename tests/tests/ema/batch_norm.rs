@@ -1,10 +1,11 @@
-//! Running statistics: shared by clones, and one update behind until somebody asks.
+//! Running statistics: shared by clones, and one forward pass behind until they are read.
 
 use burn::module::Module;
 use burn::nn::{BatchNorm, BatchNormConfig};
 use burn::optim::SgdConfig;
 use burn::tensor::Tensor;
-use burn_ema::{Action, Decay, EmaConfig, EmaModel, Policy};
+use burn_ema::policy::{Action, BufferAction};
+use burn_ema::{Decay, EmaConfig, EmaModel, Policy};
 use burn_ema_tests::backend::{autodiff_device, device, repeats_trainings};
 use burn_ema_tests::compare::{TRAINED_ALIKE, assert_near, numbers};
 use burn_ema_tests::models::{Net, batch};
@@ -12,6 +13,14 @@ use burn_ema_tests::snapshot::{assert_same, assert_same_values, numbers_at, valu
 
 fn halving<M: Module>(model: &M) -> EmaModel<M> {
     EmaConfig::new().with_decay(Decay::weight(0.5)).init(model)
+}
+
+/// The same with running statistics that are copied.
+fn copying<M: Module>(model: &M) -> EmaModel<M> {
+    EmaConfig::new()
+        .with_decay(Decay::weight(0.5))
+        .with_policy(Policy::new().with_buffers(BufferAction::Copy))
+        .init(model)
 }
 
 /// One feature, whose running statistics start at mean 0 and variance 1, momentum 0.1.
@@ -34,9 +43,9 @@ fn statistics(norm: &BatchNorm) -> Vec<f64> {
 }
 
 #[test]
-fn average_has_the_statistics_of_the_last_forward_pass() {
+fn copied_statistics_are_those_of_the_last_forward_pass() {
     let source = norm();
-    let mut ema = halving(&source);
+    let mut ema = copying(&source);
     observe(&source);
     assert_near(&statistics(&source), &[0.0, 1.0], 0.0);
 
@@ -65,24 +74,33 @@ fn copied_average_has_the_statistics_of_the_last_forward_pass() {
 }
 
 #[test]
-fn statistics_can_be_averaged() {
+fn statistics_of_the_last_forward_pass_are_averaged_by_default() {
     let source = norm();
-    let policy = Policy::new().with_non_trainable(Action::Average);
-    let config = EmaConfig::new()
+    // Frozen parameters have an action of their own, which is not that of buffers.
+    let frozen_is_ignored = EmaConfig::new()
         .with_decay(Decay::weight(0.5))
-        .with_policy(policy);
-    let mut ema = config.init(&source);
+        .with_policy(Policy::new().with_frozen(Action::Ignore));
+    let mut emas = [halving(&source), frozen_is_ignored.init(&source)];
     observe(&source);
-    ema.update(&source).unwrap();
-    assert_near(&statistics(ema.model()), &[1.1, 1.15], 1e-6);
+    for ema in &mut emas {
+        ema.update(&source).unwrap();
+        // Halfway from 0 to 2.2, and from 1 to 1.3.
+        assert_near(&statistics(ema.model()), &[1.1, 1.15], 1e-6);
+    }
+    observe(&source);
+    for ema in &mut emas {
+        ema.update(&source).unwrap();
+        // Halfway from 1.1 to 4.18, and from 1.15 to 1.57.
+        assert_near(&statistics(ema.model()), &[2.64, 1.36], 1e-6);
+    }
 }
 
 #[test]
-fn every_buffer_of_the_average_is_that_of_the_validated_source() {
+fn copied_buffers_are_those_of_the_model_in_inference_mode() {
     let device = autodiff_device();
     let mut optim = SgdConfig::new().init();
     let mut net = Net::new(&device);
-    let mut ema = halving(&net);
+    let mut ema = copying(&net);
     for step in 0..5 {
         net = net.trained(step, &mut optim, &device);
         ema.update(&net).unwrap();
@@ -91,6 +109,27 @@ fn every_buffer_of_the_average_is_that_of_the_validated_source() {
             &net.valid().norm.running_mean,
         );
         assert_same_values(&ema.model().norm.running_var, &net.valid().norm.running_var);
+    }
+}
+
+#[test]
+fn averaged_buffers_follow_those_of_the_model_in_inference_mode() {
+    let device = autodiff_device();
+    let mut optim = SgdConfig::new().init();
+    let mut net = Net::new(&device);
+    let mut ema = halving(&net);
+    let statistics = |net: &Net| {
+        let paths = ["norm.running_mean", "norm.running_var"];
+        paths.map(|path| numbers_at(net, path)).concat()
+    };
+    let mut expected = statistics(&net);
+    for step in 0..5 {
+        net = net.trained(step, &mut optim, &device);
+        ema.update(&net).unwrap();
+        for (expected, online) in expected.iter_mut().zip(statistics(&net.valid())) {
+            *expected = (*expected + online) / 2.0;
+        }
+        assert_near(&statistics(ema.model()), &expected, 1e-6);
     }
 }
 
@@ -178,8 +217,12 @@ fn statistics_of_a_handed_out_model_do_not_change_with_later_updates() {
         ema.update(&source).unwrap();
     }
     for model in [&borrowed, &full, &taken] {
-        assert_near(&statistics(model), &[2.2, 1.3], 1e-6);
+        assert_near(&statistics(model), &[1.1, 1.15], 1e-6);
     }
+    // Online means 4.18, 5.962 and 7.5658; variances 1.57, 1.813 and 2.0317.
+    let mean = 1.1 / 8.0 + 4.18 / 8.0 + 5.962 / 4.0 + 7.5658 / 2.0;
+    let variance = 1.15 / 8.0 + 1.57 / 8.0 + 1.813 / 4.0 + 2.0317 / 2.0;
+    assert_near(&statistics(ema.model()), &[mean, variance], 1e-6);
 }
 
 #[test]
@@ -194,7 +237,7 @@ fn statistics_of_a_clone_of_the_average_do_not_change_with_later_updates() {
 }
 
 #[test]
-fn training_a_taken_model_does_not_reach_the_average() {
+fn training_a_taken_model_does_not_reach_the_ema() {
     let source = norm();
     let mut ema = halving(&source);
     observe(&source);
@@ -202,8 +245,9 @@ fn training_a_taken_model_does_not_reach_the_average() {
     let taken = ema.clone().into_model().train();
     observe(&taken);
     let _ = taken.valid();
-    assert_near(&statistics(ema.model()), &[2.2, 1.3], 1e-6);
-    assert_near(&statistics(&ema.full_precision_model()), &[2.2, 1.3], 1e-6);
+    // Those of the EMA: halfway to 2.2 and 1.3.
+    assert_near(&statistics(ema.model()), &[1.1, 1.15], 1e-6);
+    assert_near(&statistics(&ema.full_precision_model()), &[1.1, 1.15], 1e-6);
 }
 
 #[test]
@@ -258,18 +302,18 @@ fn loading_into_a_swapped_model_does_not_reach_the_average() {
 }
 
 #[test]
-fn averaged_model_normalizes_with_its_own_statistics() {
+fn ema_model_normalizes_with_its_own_statistics() {
     let source = norm();
     let mut ema = halving(&source);
     observe(&source);
     ema.update(&source).unwrap();
     assert!(!ema.model().training.is_enabled());
-    // (x - 2.2) / sqrt(1.3 + 1e-5) at x = 4.
+    // (x - 1.1) / sqrt(1.15 + 1e-5) at x = 4.
     let output = ema
         .model()
         .forward(Tensor::<2>::from_data([[4.0]], &device()));
-    assert_near(&numbers(&output), &[1.8 / 1.30001_f64.sqrt()], 1e-6);
-    assert_near(&statistics(ema.model()), &[2.2, 1.3], 1e-6);
+    assert_near(&numbers(&output), &[2.9 / 1.15001_f64.sqrt()], 1e-6);
+    assert_near(&statistics(ema.model()), &[1.1, 1.15], 1e-6);
 }
 
 #[test]

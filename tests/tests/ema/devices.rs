@@ -4,7 +4,8 @@
 
 use burn::module::Module;
 use burn::tensor::Device;
-use burn_ema::{Decay, EmaConfig, EmaModel, NonFinite};
+use burn_ema::config::NonFinite;
+use burn_ema::{Decay, EmaConfig, EmaModel};
 use burn_ema_tests::backend::{autodiff_device, device, elsewhere};
 use burn_ema_tests::models::{Mixed, Net, Weights};
 use burn_ema_tests::snapshot::{numbers_at, values};

@@ -1,13 +1,15 @@
-//! Half-precision sources: averaged in f32, run in half precision.
+//! Half-precision models: averaged in f32, copied and run in half precision.
 
-use burn::module::{Module, Param};
+use burn::module::{Module, Param, RunningState};
 use burn::store::ModuleRecord;
 use burn::tensor::{DType, Tensor};
-use burn_ema::{Decay, EmaConfig, PlainRecord, ShadowDType};
+use burn_ema::config::{EmaPrecision, MissingEma};
+use burn_ema::policy::BufferAction;
+use burn_ema::{Decay, EmaConfig, Policy};
 use burn_ema_tests::backend::{device, has_dtype};
 use burn_ema_tests::compare::{assert_near, numbers};
-use burn_ema_tests::models::Weights;
-use burn_ema_tests::snapshot::{assert_same, values};
+use burn_ema_tests::models::{Weights, vector};
+use burn_ema_tests::snapshot::{assert_same, numbers_at, values};
 
 fn half(numbers: &[f32], dtype: DType) -> Weights {
     Weights::of_dtype(numbers, dtype, &device())
@@ -95,7 +97,7 @@ fn average_that_starts_from_a_half_precision_record_is_kept_in_f32() {
     for_each_half(
         "average_that_starts_from_a_half_precision_record_is_kept_in_f32",
         |dtype| {
-            let config = EmaConfig::new().with_plain_record(PlainRecord::StartFrom);
+            let config = EmaConfig::new().with_missing_ema(MissingEma::StartFromWeights);
             let ema = config.init(&half(&[1.0], dtype));
             let mut ema = ema.load_record(half(&[2.0], dtype).into_record());
             assert_eq!(ema.full_precision_model().w.val().dtype(), DType::F32);
@@ -115,7 +117,7 @@ fn record_of_a_half_precision_average_is_widened_when_an_f32_average_loads_it() 
     for_each_half(
         "record_of_a_half_precision_average_is_widened_when_an_f32_average_loads_it",
         |dtype| {
-            let narrow = EmaConfig::new().with_shadow_dtype(ShadowDType::Source);
+            let narrow = EmaConfig::new().with_precision(EmaPrecision::SameAsModel);
             let record = narrow.init(&half(&[2.0], dtype)).into_record();
             let mut ema = EmaConfig::new()
                 .init(&half(&[1.0], dtype))
@@ -156,7 +158,7 @@ fn average_in_the_dtype_of_its_source_never_moves_by_a_thousandth_in_bf16() {
     ) {
         return;
     }
-    let config = EmaConfig::new().with_shadow_dtype(ShadowDType::Source);
+    let config = EmaConfig::new().with_precision(EmaPrecision::SameAsModel);
     let mut ema = config.init(&half(&[1.0], DType::BF16));
     for _ in 0..100 {
         ema.update(&half(&[2.0], DType::BF16)).unwrap();
@@ -207,4 +209,82 @@ fn each_parameter_of_a_mixed_precision_model_keeps_its_dtype() {
             assert_near(&numbers(&high.w.val()), &[20.0], 1e-7);
         },
     );
+}
+
+/// A parameter and a buffer of half precision.
+#[derive(Module, Debug)]
+struct Halves {
+    w: Param<Tensor<1>>,
+    b: RunningState<Tensor<1>>,
+}
+
+impl Halves {
+    fn new(x: f32, is_trained: bool, dtype: DType) -> Self {
+        let tensor = || vector(&[x], dtype, &device());
+        Self {
+            w: Param::from_tensor(tensor()).set_require_grad(is_trained),
+            b: RunningState::new(tensor()),
+        }
+    }
+}
+
+fn dtypes(model: &Halves) -> [DType; 2] {
+    [model.w.val().dtype(), model.b.value().dtype()]
+}
+
+#[test]
+fn what_is_averaged_is_f32_and_what_is_copied_keeps_the_dtype_of_the_model() {
+    let test = "what_is_averaged_is_f32_and_what_is_copied_keeps_the_dtype_of_the_model";
+    for_each_half(test, |dtype| {
+        for (is_trained, buffers, expected) in [
+            (true, BufferAction::Average, [DType::F32, DType::F32]),
+            (true, BufferAction::Copy, [DType::F32, dtype]),
+            (false, BufferAction::Average, [dtype, DType::F32]),
+            (false, BufferAction::Copy, [dtype, dtype]),
+        ] {
+            let mut ema = EmaConfig::new()
+                .with_decay(Decay::weight(0.25))
+                .with_policy(Policy::new().with_buffers(buffers))
+                .init(&Halves::new(1.0, is_trained, dtype));
+            assert_eq!(dtypes(&ema.full_precision_model()), expected);
+            ema.update(&Halves::new(2.0, is_trained, dtype)).unwrap();
+            assert_eq!(dtypes(&ema.full_precision_model()), expected);
+            assert_eq!(dtypes(ema.model()), [dtype, dtype]);
+            let number = |is_averaged: bool| if is_averaged { 1.25 } else { 2.0 };
+            assert_eq!(numbers_at(ema.model(), "w"), [number(is_trained)]);
+            let averages_buffers = buffers == BufferAction::Average;
+            assert_eq!(numbers_at(ema.model(), "b"), [number(averages_buffers)]);
+        }
+    });
+}
+
+/// From the update that averages it on, the EMA is f32: a thousandth is not lost.
+#[test]
+fn half_precision_parameter_that_is_unfrozen_is_f32_from_then_on() {
+    let test = "half_precision_parameter_that_is_unfrozen_is_f32_from_then_on";
+    for_each_half(test, |dtype| {
+        let mut ema = EmaConfig::new()
+            .with_decay(Decay::constant(0.999))
+            .init(&Halves::new(1.0, false, dtype));
+        ema.update(&Halves::new(1.0, false, dtype)).unwrap();
+        assert_eq!(dtypes(&ema.full_precision_model()), [dtype, DType::F32]);
+
+        ema.update(&Halves::new(2.0, true, dtype)).unwrap();
+        let full = ema.full_precision_model();
+        assert_eq!(dtypes(&full), [DType::F32, DType::F32]);
+        assert_near(&numbers_at(&full, "w"), &[1.001], 1e-7);
+
+        // Frozen again: still averaged, still f32, and so from a record.
+        ema.update(&Halves::new(2.0, false, dtype)).unwrap();
+        let full = ema.full_precision_model();
+        assert_eq!(dtypes(&full), [DType::F32, DType::F32]);
+        assert_near(&numbers_at(&full, "w"), &[1.001999], 1e-7);
+        assert_eq!(dtypes(ema.model()), [dtype, dtype]);
+
+        let fresh = EmaConfig::new()
+            .with_decay(Decay::constant(0.999))
+            .init(&Halves::new(1.0, true, dtype));
+        let resumed = fresh.load_record(ema.clone().into_record());
+        assert_same(&values(&resumed), &values(&ema));
+    });
 }

@@ -1,24 +1,32 @@
-//! Averages of models.
+//! `EmaModel`, `EmaSet` and what they are made of.
 
 mod algebra;
 mod autodiff;
 mod batch_norm;
+mod carry_on;
 mod config;
+#[cfg(feature = "flex")]
+mod default_device;
 mod devices;
 mod dtype;
+mod field;
 mod kernels;
 mod lora;
+mod modes;
 mod non_finite;
-mod peers;
-mod peers_golden;
+mod plain_tensors;
+mod plan;
 mod policy;
 mod post_hoc;
+mod presets;
+mod presets_golden;
 mod profile;
 mod record;
 mod reestimate;
 mod schedule;
 mod set;
+mod strictness;
 mod structure;
-mod switch;
 mod update;
 mod walk;
+mod write_back;

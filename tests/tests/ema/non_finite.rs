@@ -2,7 +2,9 @@
 
 use burn::module::Module;
 use burn::tensor::DType;
-use burn_ema::{Action, Decay, EmaConfig, EmaError, EmaModel, NonFinite, Policy, Update};
+use burn_ema::config::NonFinite;
+use burn_ema::policy::{Action, BufferAction};
+use burn_ema::{Decay, EmaConfig, EmaError, EmaModel, Policy, Update};
 use burn_ema_tests::backend::{device, has_dtype};
 use burn_ema_tests::models::{Mixed, Weights};
 use burn_ema_tests::snapshot::{assert_same, numbers_at, values, with_numbers};
@@ -67,12 +69,19 @@ fn skipped_step_counts_for_the_schedule_and_not_for_the_rule() {
     );
     assert_eq!(step(f32::NAN), Update::Skipped);
     assert_eq!(step(1.0), Update::Waiting);
-    assert_eq!(step(1.0), Update::Averaged { decay: 0.0 });
+    assert_eq!(
+        step(1.0),
+        Update::Averaged {
+            decay: 0.0,
+            averaged: 1,
+            copied: 0
+        }
+    );
     assert_eq!((ema.num_steps(), ema.num_skipped()), (4, 1));
 }
 
 #[test]
-fn refused_step_names_the_parameter_and_leaves_no_trace() {
+fn error_names_the_parameter_and_leaves_no_trace() {
     for x in NON_FINITE {
         let mut ema = halving(&Mixed::at(None, &device()), NonFinite::Error);
         ema.update(&Mixed::at(Some(1), &device())).unwrap();
@@ -80,14 +89,14 @@ fn refused_step_names_the_parameter_and_leaves_no_trace() {
         let bad = with_numbers(Mixed::at(Some(2), &device()), "a", &[1.0, x]);
         let error = ema.update(&bad).unwrap_err();
         assert!(matches!(&error, EmaError::NonFinite { path } if path == "a"));
-        assert!(
-            error.to_string().starts_with("`a` of the source model"),
-            "{error}"
+        assert_eq!(
+            error.to_string(),
+            "`a` of the model holds NaN or infinity: lower the learning rate, clip gradients, or choose `NonFinite::Skip`"
         );
         assert_same(&values(&ema), &before.0);
         assert_eq!((ema.num_steps(), ema.num_updates()), (before.1, before.2));
 
-        // `a` is [1 + t/2, 2 - t/4], and the average was [1.25, 1.875].
+        // `a` is [1 + t/2, 2 - t/4], and the EMA was [1.25, 1.875].
         ema.update(&Mixed::at(Some(2), &device())).unwrap();
         assert_eq!(numbers_at(ema.model(), "a"), [1.625, 1.6875]);
     }
@@ -110,29 +119,43 @@ fn source_is_looked_at_before_the_start_too() {
     assert!(config(NonFinite::Error).update(&bad).is_err());
     assert_eq!(
         config(NonFinite::Propagate).update(&bad).unwrap(),
-        Update::Copied
+        Update::Copied { copied: 1 }
     );
 }
 
-/// What is copied heals with the next copy, so it does not stop an average.
+/// What is copied heals with the next copy, so it does not stop an update. Buffers are averaged by default.
 #[test]
-fn only_values_that_are_averaged_are_looked_at() {
+fn only_tensors_that_are_averaged_are_looked_at() {
     let bad = |t| {
         let source = Mixed::at(Some(t), &device());
         let source = with_numbers(source, "b", &[f32::NAN, 1.0]);
         with_numbers(source, "f", &[f32::INFINITY, 1.0])
     };
-    let mut ema = halving(&Mixed::at(None, &device()), NonFinite::Error);
+    let ema_with = |policy, non_finite| {
+        EmaConfig::new()
+            .with_decay(Decay::weight(0.5))
+            .with_non_finite(non_finite)
+            .with_policy(policy)
+            .init(&Mixed::at(None, &device()))
+    };
+    let copying = Policy::new().with_buffers(BufferAction::Copy);
+    let mut ema = ema_with(copying.clone(), NonFinite::Error);
     ema.update(&bad(1)).unwrap();
     assert!(numbers_at(ema.model(), "b")[0].is_nan());
+    assert!(numbers_at(ema.model(), "f")[0].is_infinite());
+    assert_eq!(numbers_at(ema.model(), "a"), [1.25, 1.875]);
 
-    let averaging = Policy::new().with_non_trainable(Action::Average);
-    let mut ema = EmaConfig::new()
-        .with_non_finite(NonFinite::Error)
-        .with_policy(averaging)
-        .init(&Mixed::at(None, &device()));
-    let error = ema.update(&bad(1)).unwrap_err();
-    assert!(matches!(error, EmaError::NonFinite { path } if path == "f"));
+    for (policy, culprit) in [
+        (Policy::new(), "b"),
+        (copying.with_frozen(Action::Average), "f"),
+    ] {
+        let error = ema_with(policy.clone(), NonFinite::Error)
+            .update(&bad(1))
+            .unwrap_err();
+        assert!(matches!(error, EmaError::NonFinite { path } if path == culprit));
+        let skipped = ema_with(policy, NonFinite::Skip).update(&bad(1)).unwrap();
+        assert_eq!(skipped, Update::Skipped);
+    }
 }
 
 #[test]
@@ -157,7 +180,11 @@ fn half_precision_sources_are_looked_at_too() {
         assert_eq!(ema.update(&half(f32::NAN)).unwrap(), Update::Skipped);
         assert_eq!(
             ema.update(&half(1.0)).unwrap(),
-            Update::Averaged { decay: 0.5 }
+            Update::Averaged {
+                decay: 0.5,
+                averaged: 1,
+                copied: 0
+            }
         );
     }
 }

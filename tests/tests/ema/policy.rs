@@ -1,8 +1,9 @@
-//! Which values are averaged, which copied, which left alone.
+//! Which tensors are averaged, which copied, which ignored.
 
 use burn::module::{Module, ParamGroup};
 use burn::tensor::DType;
-use burn_ema::{Action, Decay, EmaConfig, EmaError, EmaModel, Policy};
+use burn_ema::policy::{Action, BufferAction, DiscreteAction};
+use burn_ema::{Decay, EmaConfig, EmaModel, Policy};
 use burn_ema_tests::backend::{autodiff_device, device};
 use burn_ema_tests::models::{Mixed, Net, Weights, vector};
 use burn_ema_tests::snapshot::{numbers_at, values};
@@ -33,13 +34,13 @@ fn all_numbers(model: &Mixed) -> Vec<(&'static str, Vec<f64>)> {
 }
 
 #[test]
-fn default_averages_what_is_trained_and_copies_the_rest() {
+fn default_averages_trained_parameters_and_buffers_and_copies_the_rest() {
     assert_eq!(
         all_numbers(&updated(Policy::new())),
         [
             ("a", vec![1.75, 1.625]),
             ("f", vec![13.0, -16.0]),
-            ("b", vec![5.0, 1.5]),
+            ("b", vec![3.5, 2.25]),
             ("n", vec![4.0]),
             ("t", vec![1.0]),
         ]
@@ -47,11 +48,45 @@ fn default_averages_what_is_trained_and_copies_the_rest() {
 }
 
 #[test]
-fn every_class_can_be_left_alone() {
+fn every_class_can_be_copied() {
+    let policy = Policy::new()
+        .with_trainable(Action::Copy)
+        .with_buffers(BufferAction::Copy);
+    let online = all_numbers(&Mixed::at(Some(3), &device()));
+    assert_eq!(all_numbers(&updated(policy)), online);
+}
+
+#[test]
+fn each_class_has_its_own_action() {
+    let untouched = all_numbers(&Mixed::at(None, &device()));
+    let by_default = all_numbers(&updated(Policy::new()));
+    for (policy, ignored) in [
+        (Policy::new().with_trainable(Action::Ignore), &["a"][..]),
+        (Policy::new().with_frozen(Action::Ignore), &["f"]),
+        (Policy::new().with_buffers(BufferAction::Ignore), &["b"]),
+        (
+            Policy::new().with_discrete(DiscreteAction::Ignore),
+            &["n", "t"],
+        ),
+    ] {
+        let found = all_numbers(&updated(policy));
+        for ((found, untouched), by_default) in found.into_iter().zip(&untouched).zip(&by_default) {
+            let expected = match ignored.contains(&found.0) {
+                true => untouched,
+                false => by_default,
+            };
+            assert_eq!(found, *expected, "with {ignored:?} ignored");
+        }
+    }
+}
+
+#[test]
+fn every_class_can_be_ignored() {
     let policy = Policy::new()
         .with_trainable(Action::Ignore)
-        .with_non_trainable(Action::Ignore)
-        .with_discrete(Action::Ignore);
+        .with_frozen(Action::Ignore)
+        .with_buffers(BufferAction::Ignore)
+        .with_discrete(DiscreteAction::Ignore);
     let untouched = all_numbers(&Mixed::at(None, &device()));
     assert_eq!(all_numbers(&updated(policy)), untouched);
 }
@@ -71,6 +106,7 @@ fn ignored_values_are_not_copied_before_the_start_either() {
 #[test]
 fn override_beats_the_class() {
     let policy = Policy::new()
+        .with_buffers(BufferAction::Copy)
         .with_override(at("a"), Action::Copy)
         .with_override(at("b"), Action::Average)
         .with_override(at("n"), Action::Ignore);
@@ -151,22 +187,9 @@ fn discrete_values_are_copied_where_an_override_averages() {
     assert_eq!(numbers_at(&model, "t"), [1.0]);
 }
 
+/// A parameter that was trained once is averaged while it is frozen, one that is unfrozen from then on.
 #[test]
-fn averaging_every_discrete_value_is_refused_with_the_remedy() {
-    let policy = Policy::new().with_discrete(Action::Average);
-    let config = EmaConfig::new().with_policy(policy);
-    let error = config.try_init(&Mixed::at(None, &device())).unwrap_err();
-    assert!(matches!(error, EmaError::InvalidConfig { .. }));
-    assert_eq!(
-        error.to_string(),
-        "EmaConfig::policy.discrete: integer and boolean values cannot be averaged: write Copy or \
-         Ignore"
-    );
-}
-
-/// A parameter that is frozen in the middle of training is copied from then on, one that thaws averaged.
-#[test]
-fn class_is_looked_up_at_each_update() {
+fn parameter_that_was_trained_once_stays_averaged() {
     for device in [device(), autodiff_device()] {
         let at = |x: f32, trainable: bool| {
             let model = Weights::new(&[x], &device);
@@ -174,12 +197,25 @@ fn class_is_looked_up_at_each_update() {
                 w: model.w.set_require_grad(trainable),
             }
         };
+        // Trained at the beginning: averaged at every update.
         let mut ema = halving(&at(0.0, true), Policy::new());
         for (x, trainable, expected) in [
             (4.0, true, 2.0),
+            (8.0, false, 5.0),
+            (16.0, false, 10.5),
+            (8.0, true, 9.25),
+        ] {
+            ema.update(&at(x, trainable)).unwrap();
+            assert_eq!(numbers_at(ema.model(), "w"), [expected]);
+        }
+        // Trained from the third update on: copied before, averaged after.
+        let mut ema = halving(&at(0.0, false), Policy::new());
+        for (x, trainable, expected) in [
+            (4.0, false, 4.0),
             (8.0, false, 8.0),
-            (16.0, false, 16.0),
-            (8.0, true, 12.0),
+            (16.0, true, 12.0),
+            (8.0, false, 10.0),
+            (20.0, true, 15.0),
         ] {
             ema.update(&at(x, trainable)).unwrap();
             assert_eq!(numbers_at(ema.model(), "w"), [expected]);
@@ -187,8 +223,8 @@ fn class_is_looked_up_at_each_update() {
     }
 }
 
-/// What a class is must not depend on where the source lives: autodiff is what Burn's training has, and
-/// a source in validation state has none.
+/// The class of a parameter does not depend on the device: a model in training mode is on an autodiff device, a model in
+/// inference mode is not.
 #[test]
 fn frozen_and_trainable_are_told_apart_with_and_without_autodiff() {
     for source_device in [device(), autodiff_device()] {
@@ -215,7 +251,7 @@ fn averaged_model_trains_what_its_source_trains() {
 }
 
 #[test]
-fn copied_values_share_their_memory_with_nobody_who_changes_it() {
+fn copied_tensors_do_not_change_with_the_model_in_place() {
     let mut ema = halving(&Mixed::at(None, &device()), Policy::new());
     let mut source = Mixed::at(Some(3), &device());
     ema.update(&source).unwrap();
@@ -231,8 +267,9 @@ fn copied_values_share_their_memory_with_nobody_who_changes_it() {
 fn copy_from_copies_everything_whatever_the_policy() {
     let policy = Policy::new()
         .with_trainable(Action::Ignore)
-        .with_non_trainable(Action::Ignore)
-        .with_discrete(Action::Ignore);
+        .with_frozen(Action::Ignore)
+        .with_buffers(BufferAction::Ignore)
+        .with_discrete(DiscreteAction::Ignore);
     let mut ema = halving(&Mixed::at(None, &device()), policy);
     let source = Mixed::at(Some(3), &device());
     ema.copy_from(&source).unwrap();

@@ -1,4 +1,4 @@
-//! Saving, loading and resuming an average, and what is refused.
+//! Saving, loading and resuming an EMA, and records that do not fit.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::AdamWConfig;
 use burn::store::ModuleRecord;
-use burn::tensor::{Tensor, TensorData};
-use burn_ema::{Decay, EmaConfig, EmaModel, NonFinite, PlainRecord, record};
-use burn_ema_tests::backend::{autodiff_device, device};
+use burn::tensor::{DType, Tensor, TensorData};
+use burn_ema::config::{MissingEma, NonFinite};
+use burn_ema::record::Content;
+use burn_ema::{Decay, EmaConfig, EmaModel};
+use burn_ema_tests::backend::{self, autodiff_device, device};
 use burn_ema_tests::folder::Folder;
 use burn_ema_tests::models::{Mixed, Net, Weights};
 use burn_ema_tests::snapshot::{
@@ -34,7 +36,7 @@ fn config() -> EmaConfig {
 fn source(t: u16) -> Mixed {
     let source = Mixed::at(Some(t), &device());
     match t {
-        // An average is due then, and skipped.
+        // An update step, which is skipped.
         7 => with_numbers(source, "a", &[f32::NAN, 0.0]),
         _ => source,
     }
@@ -91,7 +93,7 @@ fn average_that_is_loaded_needs_its_file_no_more() {
     assert_same_values(&loaded, &trained);
 
     let model = Mixed::at(Some(3), &device());
-    let config = config().with_plain_record(PlainRecord::StartFrom);
+    let config = config().with_missing_ema(MissingEma::StartFromWeights);
     let started = load(config, &|file| model.clone().save_file(file).unwrap());
     assert_same_values(started.model(), &model);
 }
@@ -153,36 +155,62 @@ fn loaded_average_hands_out_models_with_the_ids_of_the_saved_one() {
 }
 
 #[test]
-fn record_holds_the_average_and_its_counters_by_name() {
-    let paths: Vec<String> = values(&averaged_until(5))
-        .into_iter()
-        .map(|value| value.path)
-        .collect();
+fn record_holds_weights_and_progress_by_name() {
+    // Until the last step but one before, and at, the step that is skipped.
+    for (steps, progress) in [
+        (0, [1, 0, 0, 0, 0, 0, 0]),
+        (5, [1, 5, 0, 1, 0, 0, 0]),
+        (8, [1, 8, 0, 1, 0, 1, 0]),
+    ] {
+        let stored = values(&averaged_until(steps));
+        let paths: Vec<&str> = stored.iter().map(|value| value.path.as_str()).collect();
+        assert_eq!(
+            paths,
+            [
+                "ema_weights.a",
+                "ema_weights.f",
+                "ema_weights.b",
+                "ema_weights.n",
+                "ema_weights.t",
+                "ema_progress",
+                "ema_trained"
+            ]
+        );
+        let integers = |path: &str| -> Vec<i32> {
+            let value = stored.iter().find(|value| value.path == path).unwrap();
+            // LibTorch has no other integers than `i64`.
+            let width = match value.dtype {
+                DType::I64 if backend::is_libtorch() => 8,
+                DType::I32 => 4,
+                dtype => panic!("{path} is {dtype:?}"),
+            };
+            let numbers = value.bytes.chunks_exact(width);
+            numbers
+                .map(|bytes| i32::from_le_bytes(bytes[..4].try_into().unwrap()))
+                .collect()
+        };
+        // Version, then steps, updates and skipped steps of two numbers each.
+        assert_eq!(integers("ema_progress"), progress);
+        // One bit for each of a, b, f, n, t: only `a` is trained.
+        assert_eq!(integers("ema_trained"), [0b00001]);
+    }
+}
+
+#[test]
+fn record_without_ema_is_an_error_with_the_remedy() {
+    let ema = averaged_until(5);
+    let plain = Mixed::at(Some(9), &device()).into_record();
+    let error = ema.try_load_record(plain).unwrap_err().to_string();
     assert_eq!(
-        paths,
-        [
-            "shadow.a",
-            "shadow.f",
-            "shadow.b",
-            "shadow.n",
-            "shadow.t",
-            "ema_counters"
-        ]
+        error,
+        "Record validation error: the record has weights but no EMA: load it into the model and create a new EMA, or \
+         start from its weights with `EmaConfig::with_missing_ema(MissingEma::StartFromWeights)`"
     );
 }
 
 #[test]
-fn record_of_a_plain_model_is_refused_with_the_remedy() {
-    let ema = averaged_until(5);
-    let plain = Mixed::at(Some(9), &device()).into_record();
-    let error = ema.try_load_record(plain).unwrap_err().to_string();
-    assert!(error.contains("plain model and no average"), "{error}");
-    assert!(error.contains("PlainRecord::StartFrom"), "{error}");
-}
-
-#[test]
-fn plain_record_starts_the_average_where_that_is_chosen() {
-    let config = config().with_plain_record(PlainRecord::StartFrom);
+fn ema_starts_from_the_weights_of_a_record_where_that_is_chosen() {
+    let config = config().with_missing_ema(MissingEma::StartFromWeights);
     let mut ema = config.init(&Mixed::at(None, &device()));
     for t in 0..6 {
         ema.update(&Mixed::at(Some(t), &device())).unwrap();
@@ -204,9 +232,9 @@ fn plain_record_starts_the_average_where_that_is_chosen() {
 }
 
 #[test]
-fn choice_to_start_from_plain_records_does_not_touch_those_with_an_average() {
+fn choice_to_start_from_weights_does_not_change_how_a_record_with_an_ema_loads() {
     let saved = averaged_until(11);
-    let config = config().with_plain_record(PlainRecord::StartFrom);
+    let config = config().with_missing_ema(MissingEma::StartFromWeights);
     let ema = config.init(&Mixed::at(None, &device()));
     let ema = ema.try_load_record(saved.clone().into_record()).unwrap();
     assert_same_values(&ema, &saved);
@@ -214,33 +242,40 @@ fn choice_to_start_from_plain_records_does_not_touch_those_with_an_average() {
 }
 
 #[test]
-fn record_of_another_model_is_refused() {
+fn record_of_another_model_is_an_error_that_names_what_is_missing() {
     let other = Weights::new(&[1.0, 2.0], &device());
-    let refused = |plain_record, record: ModuleRecord| {
-        let config = config().with_plain_record(plain_record);
+    let message = |missing_ema, record: ModuleRecord| {
+        let config = config().with_missing_ema(missing_ema);
         let ema = config.init(&Mixed::at(None, &device()));
         ema.try_load_record(record).unwrap_err().to_string()
     };
-    let average = config().init(&other).into_record();
-    let error = refused(PlainRecord::Refuse, average.clone());
-    assert!(error.contains("shadow.a"), "{error}");
-    let error = refused(PlainRecord::StartFrom, average);
-    assert!(error.contains("shadow.a"), "{error}");
-    let error = refused(PlainRecord::StartFrom, other.into_record());
-    assert!(error.contains(r#"Missing tensors: ["a""#), "{error}");
+    let ema = config().init(&other).into_record();
+    for missing_ema in [MissingEma::Error, MissingEma::StartFromWeights] {
+        let message = message(missing_ema, ema.clone());
+        let expected = r#"Missing tensors: ["ema_weights.a", "ema_weights.f", "ema_weights.b", "ema_weights.n", "ema_weights.t"]"#;
+        assert!(message.contains(expected), "{message}");
+    }
+    let message = message(MissingEma::StartFromWeights, other.into_record());
+    let expected = r#"Missing tensors: ["a", "f", "b", "n", "t"]"#;
+    assert!(message.contains(expected), "{message}");
 }
 
 #[test]
-fn record_with_another_shape_is_refused_by_name() {
+fn record_with_another_shape_is_an_error_by_name() {
     let config = EmaConfig::new();
     let ema = config.init(&Weights::new(&[1.0, 2.0], &device()));
     let longer = config.init(&Weights::new(&[1.0, 2.0, 3.0], &device()));
     let error = ema.try_load_record(longer.into_record()).unwrap_err();
-    assert!(error.to_string().contains("shadow.w"), "{error}");
+    assert!(
+        error.to_string().contains(
+            "ema_weights.w: shape mismatch, expected Shape { dims: [2] } but record has Shape { dims: [3] }"
+        ),
+        "{error}"
+    );
 }
 
 #[test]
-fn damaged_file_is_refused() {
+fn damaged_file_is_an_error() {
     let (_folder, file) = file();
     averaged_until(5).save_file(&file).unwrap();
     let good = fs::read(&file).unwrap();
@@ -263,9 +298,9 @@ fn damaged_file_is_refused() {
     assert!(load().is_err());
 }
 
-/// `try_load_file` takes the average; a clone, which shares its memory, is what it was.
+/// `try_load_file` takes the EMA; a clone, which shares its memory, is what it was.
 #[test]
-fn average_that_refused_a_record_is_still_there_in_a_clone() {
+fn ema_that_failed_to_load_is_still_there_in_a_clone() {
     let ema = averaged_until(5);
     let before = values(&ema);
     let plain = Mixed::at(Some(9), &device()).into_record();
@@ -290,9 +325,7 @@ fn average_in_a_module_of_the_user_is_saved_and_loaded_with_it() {
     let mut saved = both(4.0);
     saved.ema.update(&saved.net.clone()).unwrap();
     let record = saved.clone().into_record();
-    assert!(record::holds_average(&record, "ema"));
-    assert!(!record::holds_average(&record, "net"));
-    assert!(!record::holds_average(&record, ""));
+    assert_eq!(Content::of(&record).emas(), ["ema"]);
 
     let loaded = both(-1.0).try_load_record(record).unwrap();
     assert_eq!(numbers_at(&loaded.net, "w"), [4.0]);

@@ -1,12 +1,14 @@
-//! Running statistics computed anew from data, and what becomes of them at updates otherwise.
+//! Running statistics computed again from data, and what updates do to them otherwise.
 
 use std::iter;
 
-use burn::module::{Module, Param, ParamGroup, RunningState};
+use burn::module::{Module, Param, RunningState};
 use burn::nn::{BatchNorm, BatchNormConfig, Dropout, DropoutConfig, Linear, LinearConfig};
 use burn::store::ModuleRecord;
 use burn::tensor::{DType, Tensor, TensorData};
-use burn_ema::{Action, Decay, EmaConfig, EmaError, EmaModel, Policy, reestimate};
+use burn_ema::batch_norm::reestimate;
+use burn_ema::policy::{Action, BufferAction};
+use burn_ema::{Decay, EmaConfig, EmaError, EmaModel, Policy};
 use burn_ema_tests::backend::{autodiff_device, device, has_dtype, multiplies_in_tf32};
 use burn_ema_tests::compare::{assert_near, numbers};
 use burn_ema_tests::models::Mixed;
@@ -100,7 +102,7 @@ fn run(deep: &Deep, batch: &Tensor<2>) {
 }
 
 fn estimated(deep: &Deep) -> Deep {
-    reestimate(deep, batches(), run).unwrap()
+    reestimate(deep, batches(), run).unwrap().model
 }
 
 fn linear(deep: &Deep, name: &str, rows: &[Vec<f64>]) -> Vec<Vec<f64>> {
@@ -191,6 +193,8 @@ fn two_batches_give_the_numbers_worked_out_by_hand() {
         norm.forward(batch.clone());
     });
     let norm = norm.unwrap();
+    assert_eq!(norm.layers, 1);
+    let norm = norm.model;
     assert_near(&numbers_at(&norm, "running_mean"), &[13.0], 1e-6);
     assert_near(&numbers_at(&norm, "running_var"), &[5.0], 1e-6);
 }
@@ -240,7 +244,11 @@ fn statistics_that_are_pending_in_the_model_are_not_lost() {
     let result = reestimate(&norm, [batch], |norm, batch| {
         norm.forward(batch.clone());
     });
-    assert_near(&numbers_at(&result.unwrap(), "running_mean"), &[22.0], 1e-6);
+    assert_near(
+        &numbers_at(&result.unwrap().model, "running_mean"),
+        &[22.0],
+        1e-6,
+    );
     // 0.1 * 22 and 0.9 + 0.1 * 4.
     assert_near(&numbers(&norm.running_mean.value_sync()), &[2.2], 1e-6);
     assert_near(&numbers(&norm.running_var.value_sync()), &[1.3], 1e-6);
@@ -279,9 +287,10 @@ fn frozen_layer_keeps_its_statistics_and_runs_with_them() {
 }
 
 #[test]
-fn model_whose_layers_are_all_frozen_keeps_its_statistics() {
+fn model_whose_layers_are_all_frozen_has_nothing_to_estimate() {
     let deep = Deep::new(0.1, 0.0).with_statistics().freeze();
-    assert_same_values(&estimated(&deep), &deep);
+    let error = reestimate(&deep, batches(), run).unwrap_err();
+    assert_eq!(error, EmaError::NothingToReestimate);
 }
 
 #[test]
@@ -291,6 +300,8 @@ fn layer_that_no_forward_pass_reaches_keeps_its_statistics() {
         deep.norm.forward(deep.first.forward(batch.clone()));
     };
     let result = reestimate(&deep, batches(), half).unwrap();
+    assert_eq!(result.layers, 1);
+    let result = result.model;
     let [first, _] = expected(&deep, None);
     assert_near(&statistics(&result, "norm"), &first, tolerance());
     assert_eq!(statistics(&result, "last"), statistics(&deep, "last"));
@@ -325,9 +336,9 @@ fn average(policy: Policy) -> EmaModel<Deep> {
 }
 
 #[track_caller]
-fn assert_refused<M: Module>(
+fn assert_unchanged_by_error<M: Module>(
     ema: &mut EmaModel<M>,
-    reestimate: impl FnOnce(&mut EmaModel<M>) -> Result<(), EmaError>,
+    reestimate: impl FnOnce(&mut EmaModel<M>) -> Result<usize, EmaError>,
 ) -> EmaError {
     let before = (values(ema), values(ema.model()));
     let error = reestimate(ema).unwrap_err();
@@ -343,14 +354,14 @@ fn no_batches_are_an_error_and_nothing_changes() {
     assert!(matches!(error, EmaError::NoBatches));
 
     let mut ema = average(Policy::new());
-    let error = assert_refused(&mut ema, |ema| ema.reestimate(nothing(), run));
+    let error = assert_unchanged_by_error(&mut ema, |ema| ema.reestimate(nothing(), run));
     assert!(matches!(error, EmaError::NoBatches));
 }
 
 #[test]
 fn forward_pass_that_moves_nothing_is_an_error_and_nothing_changes() {
     let mut ema = average(Policy::new());
-    let error = assert_refused(&mut ema, |ema| ema.reestimate(batches(), |_, _| ()));
+    let error = assert_unchanged_by_error(&mut ema, |ema| ema.reestimate(batches(), |_, _| ()));
     assert!(
         matches!(&error, EmaError::StatisticsUnmoved { path } if path == "norm.running_mean"),
         "{error}"
@@ -363,7 +374,7 @@ fn batches_without_autodiff_are_an_error_and_nothing_changes() {
     let norm = BatchNormConfig::new(1).init(&autodiff_device());
     let mut ema = halving(&norm, Policy::new());
     let batch = Tensor::<2>::from_data([[20.0], [24.0]], &device());
-    let error = assert_refused(&mut ema, |ema| {
+    let error = assert_unchanged_by_error(&mut ema, |ema| {
         ema.reestimate([batch], |norm, batch| {
             norm.forward(batch.clone());
         })
@@ -377,15 +388,17 @@ fn batches_without_autodiff_are_an_error_and_nothing_changes() {
 
 /// `Mixed` has running state, but not that of a BatchNorm.
 #[test]
-fn model_without_batch_norm_is_returned_without_a_look_at_the_batches() {
+fn model_without_batch_norm_has_nothing_to_estimate() {
     let batches = || iter::from_fn(|| -> Option<()> { panic!("looked at the batches") });
     let model = Mixed::at(Some(3), &autodiff_device());
-    let result = reestimate(&model, batches(), |_, _| panic!("ran the model")).unwrap();
-    assert_same_values(&result, &model.valid());
+    let error = reestimate(&model, batches(), |_, _| panic!("ran the model")).unwrap_err();
+    assert_eq!(error, EmaError::NothingToReestimate);
 
     let mut ema = halving(&model, Policy::new());
-    ema.reestimate(batches(), |_, _| panic!("ran the model"))
-        .unwrap();
+    let error = assert_unchanged_by_error(&mut ema, |ema| {
+        ema.reestimate(batches(), |_, _| panic!("ran the model"))
+    });
+    assert_eq!(error, EmaError::NothingToReestimate);
     assert_same_values(ema.model(), &model.valid());
 }
 
@@ -417,11 +430,9 @@ fn model_that_was_handed_out_before_keeps_its_statistics() {
 }
 
 #[test]
-fn next_update_copies_the_statistics_of_the_source_again() {
-    for policy in [
-        Policy::new(),
-        Policy::new().with_buffers(Action::Reestimate),
-    ] {
+fn next_update_copies_the_statistics_of_the_model_again_where_the_policy_copies() {
+    for buffers in [BufferAction::Copy, BufferAction::Reestimate] {
+        let policy = Policy::new().with_buffers(buffers);
         let mut ema = average(policy);
         ema.reestimate(batches(), run).unwrap();
         let source = Deep::new(0.1, 0.0).with_statistics();
@@ -433,8 +444,8 @@ fn next_update_copies_the_statistics_of_the_source_again() {
 }
 
 #[test]
-fn next_update_averages_from_the_estimated_statistics_where_the_policy_averages() {
-    let mut ema = average(Policy::new().with_buffers(Action::Average));
+fn next_update_averages_from_the_estimated_statistics_by_default() {
+    let mut ema = average(Policy::new());
     ema.reestimate(batches(), run).unwrap();
     let source = Deep::new(0.1, 0.0).with_statistics();
     let halfway = |layer| -> Vec<f64> {
@@ -470,49 +481,34 @@ fn updated(policy: Policy) -> [Vec<f64>; 2] {
 }
 
 #[test]
-fn buffers_can_be_averaged_while_frozen_parameters_are_copied() {
-    let policy = Policy::new().with_buffers(Action::Average);
-    assert_eq!(updated(policy), [[13.0, -16.0], [3.5, 2.25]]);
+fn buffers_are_averaged_while_frozen_parameters_are_copied() {
+    for policy in [
+        Policy::new(),
+        Policy::new().with_buffers(BufferAction::Average),
+    ] {
+        assert_eq!(updated(policy), [[13.0, -16.0], [3.5, 2.25]]);
+    }
 }
 
 #[test]
 fn frozen_parameters_can_be_averaged_while_buffers_are_copied() {
     let policy = Policy::new()
-        .with_buffers(Action::Copy)
-        .with_non_trainable(Action::Average);
+        .with_buffers(BufferAction::Copy)
+        .with_frozen(Action::Average);
     assert_eq!(updated(policy), [[11.5, -13.0], [5.0, 1.5]]);
 }
 
 #[test]
-fn buffers_can_be_left_alone_while_frozen_parameters_are_copied() {
-    let policy = Policy::new().with_buffers(Action::Ignore);
+fn buffers_can_be_ignored_while_frozen_parameters_are_copied() {
+    let policy = Policy::new().with_buffers(BufferAction::Ignore);
     assert_eq!(updated(policy), [[13.0, -16.0], [2.0, 3.0]]);
 }
 
 #[test]
 fn buffers_to_be_estimated_are_copied_until_then() {
-    let policy = Policy::new().with_buffers(Action::Reestimate);
+    let policy = Policy::new().with_buffers(BufferAction::Reestimate);
     assert!(policy.reestimates() && !Policy::new().reestimates());
     assert_eq!(updated(policy), [[13.0, -16.0], [5.0, 1.5]]);
-}
-
-#[test]
-fn estimation_of_anything_but_buffers_is_refused_with_the_remedy() {
-    let b = ParamGroup::from_path("b");
-    let policies = [
-        Policy::new().with_trainable(Action::Reestimate),
-        Policy::new().with_non_trainable(Action::Reestimate),
-        Policy::new().with_discrete(Action::Reestimate),
-        Policy::new().with_override(b, Action::Reestimate),
-    ];
-    for policy in policies {
-        let config = EmaConfig::new().with_policy(policy);
-        let error = config.try_init(&Mixed::at(None, &device())).unwrap_err();
-        assert!(matches!(error, EmaError::InvalidConfig { .. }));
-        let message = error.to_string();
-        let remedy = "with_buffers(Action::Reestimate)";
-        assert!(message.contains(remedy), "{message}");
-    }
 }
 
 /// Two layers, of which a batch takes one or both.
@@ -550,6 +546,8 @@ fn layer_gets_the_mean_over_the_batches_that_reach_it() {
         }
     })
     .unwrap();
+    assert_eq!(routed.layers, 2);
+    let routed = routed.model;
     // Means 2, 7 and 1; variances 1, 4 and 1.
     let statistics = |name: &str| {
         let of = |statistic: &str| numbers_at(&routed, &format!("{name}.{statistic}"))[0];
@@ -571,7 +569,8 @@ fn batches_of_zeros_have_statistics_of_zero() {
     let norm = reestimate(&norm, batches, |norm, batch| {
         norm.forward(batch.clone());
     })
-    .unwrap();
+    .unwrap()
+    .model;
     assert_near(&numbers(&norm.running_mean.value()), &[0.5; 2], 1e-6);
     assert_eq!(numbers(&norm.running_var.value()), [0.0; 2]);
 }
@@ -585,7 +584,7 @@ fn model_on_a_device_with_gradient_checkpointing_is_estimated_there() {
     let run = |norm: &BatchNorm, batch: &Tensor<2>| {
         norm.forward(batch.clone());
     };
-    let estimated = reestimate(&norm, batches(), run).unwrap();
+    let estimated = reestimate(&norm, batches(), run).unwrap().model;
     ema.reestimate(batches(), run).unwrap();
     for norm in [&estimated, ema.model()] {
         assert_near(&numbers(&norm.running_mean.value()), &[2.0], 1e-6);

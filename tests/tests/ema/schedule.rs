@@ -1,9 +1,10 @@
-//! Start and interval, to the iteration, against the trajectories of mmagic's hook.
+//! Start and interval, step by step, against the trajectories of mmagic's hook.
 //!
 //! [`Mixed::at`] is the fixture that these numbers were made with by running mmagic: iteration `t` is
 //! the `t + 1`-th step of ours.
 
-use burn_ema::{Action, Decay, EmaConfig, EmaModel, Policy, Update};
+use burn_ema::policy::{Action, BufferAction};
+use burn_ema::{Decay, EmaConfig, EmaModel, Policy, Update};
 use burn_ema_tests::backend::device;
 use burn_ema_tests::models::Mixed;
 use burn_ema_tests::snapshot::{assert_same_values, numbers_at};
@@ -50,8 +51,10 @@ fn each_step_averages() {
 }
 
 #[test]
-fn everything_that_is_not_trained_follows_the_source_exactly() {
-    for (t, ema) in (0..8).zip(averages(&config(0, 1, 0.5), 8)) {
+fn everything_that_is_copied_follows_the_model_exactly() {
+    let copying = Policy::new().with_buffers(BufferAction::Copy);
+    let config = config(0, 1, 0.5).with_policy(copying);
+    for (t, ema) in (0..8).zip(averages(&config, 8)) {
         let source = Mixed::at(Some(t), &device());
         for path in ["f", "b", "n", "t"] {
             assert_eq!(
@@ -73,8 +76,9 @@ fn interval_of_two_averages_every_second_step() {
 }
 
 #[test]
-fn values_that_are_not_trained_wait_for_the_interval_too() {
-    let config = config(0, 2, 0.5);
+fn tensors_that_are_copied_wait_for_the_interval_too() {
+    let copying = Policy::new().with_buffers(BufferAction::Copy);
+    let config = config(0, 2, 0.5).with_policy(copying);
     assert_trajectory(&config, "n", &[0.0, 2.0, 2.0, 4.0, 4.0, 6.0, 6.0, 8.0]);
     // `f` is [10 + t, ..] and `b` is [2 + t, ..].
     assert_trajectory(&config, "f", &[10.0, 11.0, 11.0, 13.0, 13.0, 15.0]);
@@ -137,12 +141,25 @@ fn start_at_the_end_of_time_copies_for_good() {
 /// mmagic with `momentum_nontrainable = 0.5`, but for `n`: it truncates integers to 0, 1, 2 and so on, and
 /// we copy them.
 #[test]
-fn values_that_are_not_trained_can_be_averaged_too() {
-    let averaging = Policy::new().with_non_trainable(Action::Average);
-    let config = config(0, 1, 0.5).with_policy(averaging);
-    assert_trajectory(&config, "f", &[10.0, 10.5, 11.25, 12.125, 13.0625]);
-    assert_trajectory(&config, "b", &[2.0, 2.5, 3.25, 4.125, 5.0625]);
-    assert_trajectory(&config, "n", &[1.0, 2.0, 3.0, 4.0, 5.0]);
+fn frozen_parameters_can_be_averaged_and_buffers_are() {
+    let (default, averaging) = (Policy::new(), Policy::new().with_frozen(Action::Average));
+    let config = config(0, 1, 0.5);
+    let averaging = config.clone().with_policy(averaging);
+    assert_trajectory(&averaging, "f", &[10.0, 10.5, 11.25, 12.125, 13.0625]);
+    let default = config.with_policy(default);
+    assert_trajectory(&default, "f", &[10.0, 11.0, 12.0, 13.0, 14.0]);
+    for config in [default, averaging] {
+        assert_trajectory(&config, "b", &[2.0, 2.5, 3.25, 4.125, 5.0625]);
+        assert_trajectory(&config, "n", &[1.0, 2.0, 3.0, 4.0, 5.0]);
+    }
+}
+
+/// As `a`: copied before the start, then at every second step.
+#[test]
+fn averaged_buffers_follow_start_and_interval() {
+    let config = config(3, 2, 0.5);
+    // `b` is [2 + t, ..].
+    assert_trajectory(&config, "b", &[2.0, 3.0, 4.0, 4.0, 5.0, 5.0, 6.5, 6.5]);
 }
 
 #[test]
@@ -150,23 +167,28 @@ fn update_says_what_it_did_and_counts_it() {
     let model = Mixed::at(None, &device());
     let mut ema = config(2, 3, 0.25).init(&model);
     let done: Vec<Update> = (0..8).map(|_| ema.update(&model).unwrap()).collect();
-    let averaged = Update::Averaged { decay: 0.75 };
-    use Update::{Copied, Waiting};
+    let averaged = Update::Averaged {
+        decay: 0.75,
+        averaged: 2,
+        copied: 3,
+    };
+    let copied = Update::Copied { copied: 5 };
+    let waiting = Update::Waiting;
     assert_eq!(
         done,
         [
-            Copied, Copied, Waiting, Waiting, averaged, Waiting, Waiting, averaged
+            copied, copied, waiting, waiting, averaged, waiting, waiting, averaged
         ]
     );
     assert_eq!((ema.num_steps(), ema.num_updates()), (8, 2));
 }
 
 #[test]
-fn interval_of_zero_is_refused_with_the_remedy() {
+fn interval_of_zero_is_an_error_with_the_remedy() {
     let config = config(0, 0, 0.5);
     let error = config.try_init(&Mixed::at(None, &device())).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "EmaConfig::interval: 0 steps between two averages: write at least 1"
+        "EmaConfig::interval: 0 steps between two updates: write at least 1"
     );
 }

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use burn::module::{Module, Param, ParamId};
 use burn::nn::{Linear, LinearConfig, LinearLayout};
 use burn::tensor::{DType, Device, Tensor};
-use burn_ema::{Decay, EmaConfig, EmaError, EmaModel, PlainRecord, Stored};
+use burn_ema::config::MissingEma;
+use burn_ema::exchange::Stored;
+use burn_ema::{Decay, EmaConfig, EmaError, EmaModel};
 use burn_ema_tests::backend::{autodiff_device, device, has_dtype};
 use burn_ema_tests::compare::{assert_close, assert_near, numbers};
 use burn_ema_tests::models::{Mixed, Weights};
@@ -79,11 +81,16 @@ fn fields_that_are_no_parameters_stay_what_they_were() {
 }
 
 #[test]
-fn module_without_parameters_can_be_averaged() {
-    let mut ema = halving(&Choice::Nothing(0));
-    ema.update(&Choice::Nothing(0)).unwrap();
-    assert!(matches!(ema.model(), Choice::Nothing(_)));
-    assert_eq!(ema.num_updates(), 1);
+fn module_without_parameters_is_an_error() {
+    let error = EmaConfig::new().try_init(&Choice::Nothing(0)).unwrap_err();
+    assert_eq!(error, EmaError::EmptyModel);
+    let message = error.to_string();
+    for part in [
+        "no parameters and no buffers",
+        "create the layers of the model before its EMA",
+    ] {
+        assert!(message.contains(part), "{message}");
+    }
 }
 
 #[test]
@@ -217,7 +224,7 @@ fn average_of_a_column_major_linear_resumes_from_its_record() {
 
 #[test]
 fn average_starts_from_a_plain_record_of_a_column_major_linear() {
-    let config = EmaConfig::new().with_plain_record(PlainRecord::StartFrom);
+    let config = EmaConfig::new().with_missing_ema(MissingEma::StartFromWeights);
     let ema = config.init(&fresh_column_major());
     let ema = ema
         .try_load_record(column_major(2.0).into_record())
@@ -324,13 +331,15 @@ fn parameter_of_another_dtype_is_refused() {
 }
 
 #[test]
-fn enum_that_turns_into_another_variant_is_refused() {
+fn enum_that_turns_into_another_variant_is_an_error() {
     let weights = |x: f32| Weights::new(&[x], &device());
     let (start, good) = (Choice::Plain(weights(1.0)), Choice::Plain(weights(2.0)));
     let pair = Choice::Pair((weights(9.0), weights(9.0)));
-    let error = assert_refused(halving(&start), &good, &pair, "Pair.0.w");
-    assert!(matches!(error, EmaError::Unexpected { .. }));
-    assert_refused(halving(&start), &good, &Choice::Nothing(0), "Plain.w");
+    // `Pair.0.w` and `Pair.1.w` are new besides; what is missing is said first.
+    for bad in [pair, Choice::Nothing(0)] {
+        let error = assert_refused(halving(&start), &good, &bad, "Plain.w");
+        assert!(matches!(error, EmaError::Missing { .. }));
+    }
 }
 
 #[test]
@@ -344,8 +353,8 @@ fn buffers_are_found_by_path_when_a_reload_gives_them_new_ids() {
     assert_ne!(id(&source), id(&reloaded), "otherwise this shows nothing");
 
     ema.update(&reloaded).unwrap();
-    // `b` is [2 + t, 3 - t/2] and copied, `a` is [1 + t/2, 2 - t/4] and averaged.
-    assert_close(&ema.model().b.value(), &[5.0, 1.5]);
+    // `b` is [2 + t, 3 - t/2] and `a` is [1 + t/2, 2 - t/4]: halfway from t = 1 to t = 3.
+    assert_close(&ema.model().b.value(), &[4.0, 2.0]);
     assert_close(&ema.model().a.val(), &[2.0, 1.5]);
 }
 
@@ -361,7 +370,7 @@ fn column_major_linear_is_written_back_and_put_back() {
     let mut ema = EmaConfig::new().with_decay(Decay::weight(0.5)).init(&model);
     let source = column_major(3.0);
     ema.update(&source).unwrap();
-    let stored = Stored::of(&model).unwrap();
+    let stored = Stored::of(&model);
     let before = values(&model);
     ema.write_back(&mut model, 0.0).unwrap();
     assert_same_values(&model, ema.model());

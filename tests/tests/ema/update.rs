@@ -4,7 +4,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use burn::module::{Module, Param, ParamId};
 use burn::tensor::{Bool, DType, Int, Tensor, TensorData};
-use burn_ema::{Decay, EmaConfig, EmaModel, PowerWarmup, Update};
+use burn_ema::decay::PowerWarmup;
+use burn_ema::policy::BufferAction;
+use burn_ema::{Decay, EmaConfig, EmaModel, Policy, Update};
 use burn_ema_tests::backend::{device, has_dtype};
 use burn_ema_tests::compare::{assert_close, assert_near, numbers};
 use burn_ema_tests::models::{Mixed, Weights, integers};
@@ -94,7 +96,14 @@ fn three_updates_give_the_numbers_worked_out_by_hand() {
     let mut ema = ema_of(&Weights::new(&[0.0, 8.0], &device()), Decay::weight(0.25));
     let mut after = |source: [f32; 2], expected: [f64; 2]| {
         let update = ema.update(&Weights::new(&source, &device())).unwrap();
-        assert_eq!(update, Update::Averaged { decay: 0.75 });
+        assert_eq!(
+            update,
+            Update::Averaged {
+                decay: 0.75,
+                averaged: 1,
+                copied: 0
+            }
+        );
         assert_close(&ema.model().w.val(), &expected);
     };
     after([4.0, 8.0], [1.0, 8.0]);
@@ -150,7 +159,14 @@ fn decay_one_freezes_the_average_even_against_nan() {
     let mut ema = ema_of(&start, Decay::constant(1.0));
     for source in [[7.0, 8.0], [f32::NAN, f32::INFINITY]] {
         let update = ema.update(&Weights::new(&source, &device())).unwrap();
-        assert_eq!(update, Update::Averaged { decay: 1.0 });
+        assert_eq!(
+            update,
+            Update::Averaged {
+                decay: 1.0,
+                averaged: 1,
+                copied: 0
+            }
+        );
     }
     assert_same_values(ema.model(), &start);
     assert_eq!(ema.num_updates(), 2);
@@ -271,10 +287,10 @@ struct TooHigh {
 }
 
 #[test]
-fn rank_that_burn_does_not_train_is_refused_by_name() {
+fn rank_that_burn_does_not_train_is_an_error_by_name() {
     if cfg!(feature = "fusion") {
         println!(
-            "SKIPPED rank_that_burn_does_not_train_is_refused_by_name: Fusion makes no such tensor"
+            "SKIPPED rank_that_burn_does_not_train_is_an_error_by_name: Fusion makes no such tensor"
         );
         return;
     }
@@ -283,7 +299,10 @@ fn rank_that_burn_does_not_train_is_refused_by_name() {
         w: Param::from_tensor(Tensor::from_data(data, &device())),
     };
     let error = EmaConfig::new().try_init(&model).unwrap_err().to_string();
-    assert!(error.contains("`w` has rank 9"), "{error}");
+    assert_eq!(
+        error,
+        "`w` has rank 9: Burn trains and stores tensors of rank 1 to 8"
+    );
 }
 
 #[test]
@@ -351,19 +370,30 @@ fn copy_from_makes_everything_equal_and_leaves_the_counters() {
 }
 
 #[test]
-fn relative_distance_is_that_of_the_averaged_values() {
+fn relative_distance_is_that_of_the_averaged_tensors() {
     let device = device();
-    // Source [3, 4], average [0, 0]: distance 5 over norm 5. Then average [1.5, 2]: half of it.
+    // Model [3, 4], EMA [0, 0]: distance 5 over norm 5. Then EMA [1.5, 2]: half of it.
     let mut ema = ema_of(&Weights::new(&[0.0, 0.0], &device), Decay::weight(0.5));
     let source = Weights::new(&[3.0, 4.0], &device);
     assert!((ema.relative_distance(&source).unwrap() - 1.0).abs() < 1e-6);
     ema.update(&source).unwrap();
     assert!((ema.relative_distance(&source).unwrap() - 0.5).abs() < 1e-6);
 
-    // Copied values do not count: `a` is [1, 2] against [1.5, 1.75], `f`, `b`, `n` are far off.
+    // Copied tensors do not count: `a` is [1, 2] against [1.5, 1.75], `f`, `b`, `n` are far off.
+    let model = Mixed::at(Some(1), &device);
+    let copying = Policy::new().with_buffers(BufferAction::Copy);
+    let ema = EmaConfig::new()
+        .with_policy(copying)
+        .init(&Mixed::at(None, &device));
+    let expected = 0.5_f64.hypot(0.25) / 1.5_f64.hypot(1.75);
+    let found = ema.relative_distance(&model).unwrap();
+    assert!((found - expected).abs() < 1e-6, "{found} is not {expected}");
+
+    // Averaged buffers do: `b` is [2, 3] against [3, 2.5].
     let ema = ema_of(&Mixed::at(None, &device), Decay::weight(0.5));
-    let expected = (0.5_f64.powi(2) + 0.25_f64.powi(2)).sqrt() / 1.5_f64.hypot(1.75);
-    let found = ema.relative_distance(&Mixed::at(Some(1), &device)).unwrap();
+    let expected =
+        0.5_f64.hypot(0.25).hypot(1.0).hypot(0.5) / 1.5_f64.hypot(1.75).hypot(3.0).hypot(2.5);
+    let found = ema.relative_distance(&model).unwrap();
     assert!((found - expected).abs() < 1e-6, "{found} is not {expected}");
 
     let equal = ema_of(&source, Decay::weight(0.5));

@@ -2,7 +2,8 @@
 
 use burn::module::Module;
 use burn::nn::{BatchNorm, BatchNormConfig};
-use burn_ema::{EmaConfig, EmaModel, EmaSetConfig, NonFinite};
+use burn_ema::config::NonFinite;
+use burn_ema::{EmaConfig, EmaModel, EmaSetConfig};
 use burn_ema_tests::backend::device;
 use burn_ema_tests::counted::Counted;
 use burn_ema_tests::models::Weights;

@@ -1,4 +1,4 @@
-//! A decay rule in the place of the hook's momentum.
+//! A decay schedule instead of the hook's momentum.
 //!
 //! In these the source is [`Mixed::at`] the iteration: `a = [1 + t/2, 2 - t/4]` is trained,
 //! `f = [10 + t, -10 - 2t]` frozen, `b = [2 + t, 3 - t/2]` a buffer, `n = t + 1` an integer, and the twin
@@ -7,15 +7,17 @@
 use burn::config::{Config, config_to_json};
 use burn::module::Module;
 use burn::tensor::Tensor;
-use burn_ema::{
-    Annealing, Clock, Constant, Decay, EmaConfig, EqualWeights, ExponentialWarmup, HalfLife,
-    ImageRampUp, LinearWarmup, Moment, TfRamp, Ticks,
+use burn_ema::decay::{
+    Annealing, Clock, Constant, EqualWeights, ExponentialWarmup, HalfLife, ImageRampUp,
+    LinearWarmup, Progress, TfRamp, Ticks,
 };
+use burn_ema::policy::BufferAction;
+use burn_ema::{Decay, EmaConfig, Policy};
 use burn_ema_tests::backend::device;
 use burn_ema_tests::compare::assert_near;
 use burn_ema_tests::models::Mixed;
 use burn_ema_tests::reference::Reference;
-use burn_ema_tests::runner::{Loop, Twin, mixed_twin};
+use burn_ema_tests::runner::{Loop, Paired, mixed_pair};
 use burn_ema_tests::snapshot::{assert_same, assert_same_values, numbers_at, values};
 use burn_ema_train::hook::{
     self, Counting, EmaHook, EmaHookConfig, HookError, Hooks, InterpConfig, Interpolation,
@@ -28,13 +30,13 @@ fn config(interval: i64, start_iter: u64, decay: impl Into<Decay>) -> EmaHookCon
         .with_decay(decay.into())
 }
 
-fn train(model: &mut Twin<Mixed>, t: u64) {
+fn train(model: &mut Paired<Mixed>, t: u64) {
     model.net = Mixed::at(Some(t as u16), &device());
 }
 
 /// The twin after each of `steps` iterations, of which an optimizer step takes `accumulation`.
 fn twins(config: EmaHookConfig, steps: u64, accumulation: u64) -> Vec<Mixed> {
-    let mut run = Loop::new(mixed_twin(&device()));
+    let mut run = Loop::new(mixed_pair(&device()));
     run.accumulation = accumulation;
     let mut hooks = Hooks::new().with(EmaHook::new(config).unwrap());
     hooks.before_run(&mut run).unwrap();
@@ -143,8 +145,8 @@ fn equal_weights_are_the_mean() {
 
 /// The hook keeps the average that an `EmaModel` beside the network would keep.
 #[test]
-fn every_rule_gives_the_average_of_an_ema_model() {
-    let two_phases = |at: Moment| if at.updates < 3 { 0.5 } else { 0.75 };
+fn every_schedule_gives_the_ema_of_an_ema_model() {
+    let two_phases = |at: Progress| if at.updates < 3 { 0.5 } else { 0.75 };
     let rules: [Decay; 15] = [
         Decay::constant(0.9),
         Decay::weight(0.3),
@@ -153,7 +155,7 @@ fn every_rule_gives_the_average_of_an_ema_model() {
         TfRamp::new(0.9).into(),
         ExponentialWarmup::new(0.95, 6.0).into(),
         LinearWarmup::new(0.25, 0.9, 7).into(),
-        ImageRampUp::new(0.5, Some(0.1), 32).into(),
+        ImageRampUp::from_kimg(0.5, Some(0.1), 32).into(),
         Annealing::new(0.1, 4.0).into(),
         Decay::equal_weights(),
         Decay::sigma_rel(0.1),
@@ -165,10 +167,12 @@ fn every_rule_gives_the_average_of_an_ema_model() {
     for (i, rule) in (0..).zip(rules) {
         let (start, interval) = (i % 5, 1 + i % 3);
         let found = twins(config(interval as i64, start, rule.clone()), 20, 1);
+        // As mmagic, the hook copies buffers where `momentum_nontrainable` is 1.
         let mut ema = EmaConfig::new()
             .with_decay(rule)
             .with_start(start)
             .with_interval(interval)
+            .with_policy(Policy::new().with_buffers(BufferAction::Copy))
             .init(&Mixed::at(None, &device()));
         for (t, twin) in (0..).zip(&found) {
             ema.update(&Mixed::at(Some(t), &device())).unwrap();
@@ -228,13 +232,14 @@ fn decay_is_written_in_json() {
     }
 }
 
-/// Files from before there were rules load, and are written as before.
+/// Files without a decay schedule load, and are written without one.
 #[test]
 fn configuration_without_a_decay_stays_what_it_was() {
     let json = r#"{ "module_keys": ["net_ema"], "interp_mode": "lerp",
                     "interp_cfg": { "momentum": 0.01 }, "interval": 1, "start_iter": 20 }"#;
     let loaded = EmaHookConfig::load_binary(json.as_bytes()).unwrap();
     let expected = EmaHookConfig::new(["net_ema"])
+        .with_interp_mode("lerp")
         .with_momentum(0.01)
         .with_interval(1)
         .with_start_iter(20);
@@ -249,7 +254,7 @@ fn configuration_without_a_decay_stays_what_it_was() {
 }
 
 fn refusal(config: EmaHookConfig) -> HookError {
-    EmaHook::<Twin<Mixed>>::new(config).unwrap_err()
+    EmaHook::<Paired<Mixed>>::new(config).unwrap_err()
 }
 
 #[test]
@@ -279,7 +284,7 @@ impl Interpolation for Copies {
         &self,
         source: Tensor<1>,
         _average: Tensor<1>,
-        _at: hook::Moment,
+        _at: hook::At,
         _config: &InterpConfig,
     ) -> Tensor<1> {
         source
@@ -290,20 +295,20 @@ impl Interpolation for Copies {
 fn decay_beside_an_interpolation_is_refused() {
     let config = config(1, 0, Decay::constant(0.99)).with_interp_mode("copies");
     assert_eq!(refusal(config.clone()), HookError::DecayAndMomentum);
-    let error = EmaHook::<Twin<Mixed>>::with_interpolation(config, Copies).unwrap_err();
+    let error = EmaHook::<Paired<Mixed>>::with_interpolation(config, Copies).unwrap_err();
     assert_eq!(error, HookError::DecayAndMomentum);
 }
 
 #[test]
-fn rule_that_is_not_valid_is_refused_before_the_run() {
+fn schedule_that_is_not_valid_is_an_error_before_the_run() {
     let refused = |decay: Decay, reason: &str| {
         let error = refusal(config(1, 0, decay)).to_string();
         assert!(error.starts_with("decay: "), "{error}");
         assert!(error.contains(reason), "{error}");
     };
     refused(
-        Decay::Constant(Constant { decay: 0.001 }),
-        "write Decay::weight(0.001), which is decay 0.999",
+        Decay::Constant(Constant { decay: 1.001 }),
+        "decay must be in [0, 1], found 1.001",
     );
     refused(
         Decay::HalfLife(HalfLife { steps: 0.0 }),
@@ -318,19 +323,22 @@ fn rule_that_is_not_valid_is_refused_before_the_run() {
     refused(Decay::from(ramp).per_step().copy_first(1), reason);
 
     // A file cannot hold a function.
-    let custom = config(1, 0, Decay::custom("two phases", |_: Moment| 0.5));
+    let custom = config(1, 0, Decay::custom("two phases", |_: Progress| 0.5));
     let json = config_to_json(&custom);
     let loaded = EmaHookConfig::load_binary(json.as_bytes()).unwrap();
     let error = refusal(loaded).to_string();
-    assert!(error.contains("the rule `two phases`"), "{error}");
+    assert!(
+        error.contains("the decay schedule `two phases` is a function"),
+        "{error}"
+    );
 }
 
 #[test]
 fn rule_that_gives_no_decay_stops_the_run_and_leaves_no_trace() {
     for decay in [2.0, -0.5, f64::NAN] {
-        let rule = move |at: Moment| if at.updates == 2 { decay } else { 0.5 };
+        let rule = move |at: Progress| if at.updates == 2 { decay } else { 0.5 };
         let config = config(2, 1, Decay::custom("overshooting", rule));
-        let mut run = Loop::new(mixed_twin(&device()));
+        let mut run = Loop::new(mixed_pair(&device()));
         let mut hooks = Hooks::new().with(EmaHook::new(config).unwrap());
         hooks.before_run(&mut run).unwrap();
         // Averages after iterations 2, 4 and 6.

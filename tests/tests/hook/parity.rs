@@ -7,17 +7,17 @@
 use burn::tensor::{DType, Tensor};
 use burn_ema_tests::backend::device;
 use burn_ema_tests::models::{Mixed, Weights, vector};
-use burn_ema_tests::runner::{Loop, Twin, mixed_twin};
+use burn_ema_tests::runner::{Loop, Paired, mixed_pair};
 use burn_ema_tests::snapshot::{numbers_at, values};
-use burn_ema_train::hook::{EmaHook, EmaHookConfig, Hooks, InterpConfig, Interpolation, Moment};
+use burn_ema_train::hook::{At, EmaHook, EmaHookConfig, Hooks, InterpConfig, Interpolation};
 
 /// The first number of the twin's value at `path`, after each of `steps` iterations.
-fn trajectory(hook: EmaHook<Twin<Mixed>>, path: &str, steps: u64) -> Vec<f64> {
+fn trajectory(hook: EmaHook<Paired<Mixed>>, path: &str, steps: u64) -> Vec<f64> {
     let device = device();
-    let mut run = Loop::new(mixed_twin(&device));
+    let mut run = Loop::new(mixed_pair(&device));
     let mut hooks = Hooks::new().with(hook);
     hooks.before_run(&mut run).unwrap();
-    let train = |model: &mut Twin<Mixed>, t: u64| model.net = Mixed::at(Some(t as u16), &device);
+    let train = |model: &mut Paired<Mixed>, t: u64| model.net = Mixed::at(Some(t as u16), &device);
     let after = |iter: u64| {
         run.run_to(iter + 1, &mut hooks, train).unwrap();
         numbers_at(&run.model.net_ema, path)[0]
@@ -140,7 +140,7 @@ impl Interpolation for Scheduled {
         &self,
         source: Tensor<1>,
         average: Tensor<1>,
-        at: Moment,
+        at: At,
         config: &InterpConfig,
     ) -> Tensor<1> {
         let weight = match at.trainable {
@@ -151,7 +151,7 @@ impl Interpolation for Scheduled {
     }
 }
 
-fn scheduled(config: EmaHookConfig, momentum: fn(f64) -> f64) -> EmaHook<Twin<Mixed>> {
+fn scheduled(config: EmaHookConfig, momentum: fn(f64) -> f64) -> EmaHook<Paired<Mixed>> {
     let config = config.with_interp_mode("scheduled");
     EmaHook::with_interpolation(config, Scheduled(momentum)).unwrap()
 }
@@ -323,7 +323,7 @@ fn momentum_nontrainable_of_one_is_an_exact_copy() {
         }
     };
     for before in [1e8, f32::NAN] {
-        let mut run = Loop::new(Twin {
+        let mut run = Loop::new(Paired {
             net: frozen(1.2345),
             net_ema: frozen(before),
             other: frozen(0.0),
@@ -366,10 +366,10 @@ fn due_iterations_are_mmagics() {
 #[test]
 fn other_networks_and_sources_stay_what_they_are() {
     let device = device();
-    let mut run = Loop::new(mixed_twin(&device));
+    let mut run = Loop::new(mixed_pair(&device));
     let mut hooks = Hooks::new().with(EmaHook::new(config(1, 2, 0.5)).unwrap());
     hooks.before_run(&mut run).unwrap();
-    let untouched = |model: &Twin<Mixed>| (values(&model.net), values(&model.other));
+    let untouched = |model: &Paired<Mixed>| (values(&model.net), values(&model.other));
     for t in 0..6 {
         let net = Mixed::at(Some(t), &device);
         let mut before = None;

@@ -1,4 +1,4 @@
-//! What the hook refuses before the first iteration, and what it says.
+//! What is an error before the first iteration, and what the error says.
 
 use burn::config::{Config, config_to_json};
 use burn::module::{Module, Param};
@@ -8,7 +8,7 @@ use burn_ema_tests::models::{Weights, integers};
 use burn_ema_tests::runner::Loop;
 use burn_ema_tests::snapshot::{assert_same, values};
 use burn_ema_train::hook::{
-    Counting, EmaHook, EmaHookConfig, HookError, Hooks, InterpConfig, ModuleKeys, Runner,
+    Counting, EmaHook, EmaHookConfig, HookError, Hooks, InterpConfig, ModuleKeys, Priority, Runner,
 };
 
 #[derive(Module, Debug)]
@@ -84,7 +84,7 @@ fn config_refusal(config: EmaHookConfig) -> String {
 fn no_keys() {
     assert_eq!(
         config_refusal(EmaHookConfig::new(ModuleKeys::Several(Vec::new()))),
-        "module_keys is empty: name at least one averaged network, e.g. `generator_ema`"
+        "module_keys is empty: name at least one EMA copy, e.g. `generator_ema`"
     );
 }
 
@@ -103,8 +103,8 @@ fn key_without_its_suffix() {
         assert_eq!(
             error,
             format!(
-                "module key `{key}` does not end in `_ema`: call the averaged network as the one \
-                 that it follows, with `_ema` behind it"
+                "module key `{key}` does not end in `_ema`: call the EMA copy as the submodule that it \
+                 follows, with `_ema` behind it"
             )
         );
         config_refusal(EmaHookConfig::new(["generator_ema", key]));
@@ -117,16 +117,16 @@ fn key_that_is_there_twice() {
     assert!(error.contains("`generator_ema` is there twice"), "{error}");
 }
 
-/// A twin is not trained, so that one which follows it would be a copy; and a value cannot follow two.
+/// An EMA copy is not trained, so an EMA copy of it would only be a copy; and a tensor cannot follow two.
 #[test]
-fn key_within_the_twin_of_another() {
+fn key_within_the_ema_copy_of_another() {
     for (keys, key) in [
         (["g_ema", "g_ema_ema"], "g_ema_ema"),
         (["a_ema", "a_ema.b_ema"], "a_ema.b_ema"),
     ] {
         let error = config_refusal(EmaHookConfig::new(keys));
         let expected = format!(
-            "module key `{key}` leads into `{}`, which is an averaged",
+            "module key `{key}` leads into `{}`, which is an EMA copy itself: follow the submodule that is trained",
             keys[0]
         );
         assert!(error.starts_with(&expected), "{error}");
@@ -135,7 +135,7 @@ fn key_within_the_twin_of_another() {
     assert!(EmaHook::<Model>::new(apart).is_ok());
 }
 
-/// Python refuses an argument that a function does not have.
+/// In Python an argument that a function does not have is an error, too.
 #[test]
 fn unknown_argument() {
     let json = r#"{ "module_keys": "generator_ema", "interp_cfg": { "momentun": 0.01 } }"#;
@@ -151,19 +151,19 @@ fn unknown_argument() {
 fn key_that_leads_nowhere() {
     let error = refusal("discriminator_ema");
     assert!(
-        error
-            .starts_with("module key `discriminator_ema`: the model has no network `discriminator")
-            && error.contains("it has `critic`, `critic_ema`,"),
+        error.starts_with(
+            "module key `discriminator_ema`: the model has no submodule `discriminator`"
+        ) && error.contains("it has `critic`, `critic_ema`,"),
         "{error}"
     );
     let error = refusal("deep.critic_ema");
     assert!(
-        error.contains("no network `deep.critic`: it has `deep.generator`, `deep.generator_ema`"),
+        error.contains("no submodule `deep.critic`: it has `deep.generator`, `deep.generator_ema`"),
         "{error}"
     );
     let error = refusal("no.such.generator_ema");
     assert!(
-        error.contains("no network `no.such.generator`: it has `critic`"),
+        error.contains("no submodule `no.such.generator`: it has `critic`"),
         "{error}"
     );
 }
@@ -173,32 +173,32 @@ fn source_that_is_missing() {
     let error = refusal("critic_ema");
     assert_eq!(
         error,
-        "module key `critic_ema`: `critic` holds no parameters and no buffers: if it is an \
-         `Option`, make the network before the run"
+        "module key `critic_ema`: `critic` is not a submodule with parameters or buffers: name a field that is a module \
+         (a single `Param` is not), and create an `Option` before the run"
     );
     let error = refusal("lonely_ema");
     assert!(
-        error.contains("the model has no network `lonely`"),
+        error.contains("the model has no submodule `lonely`"),
         "{error}"
     );
 }
 
 #[test]
-fn twin_that_is_missing() {
+fn ema_copy_that_is_missing() {
     let error = refusal("generator_ema");
     assert_eq!(
         error,
-        "module key `generator_ema`: `generator_ema` holds no parameters and no buffers: if it is \
-         an `Option`, make the network before the run"
+        "module key `generator_ema`: `generator_ema` is not a submodule with parameters or buffers: name a field that is \
+         a module (a single `Param` is not), and create an `Option` before the run"
     );
 }
 
 #[test]
-fn twins_of_different_structure() {
+fn pair_of_different_structure() {
     assert_eq!(
         refusal("long_ema"),
-        "module key `long_ema`: `long_ema.w` has shape [2] and `long.w` has [3]: make both \
-         networks from the same configuration"
+        "module key `long_ema`: `long_ema.w` has shape [2] and `long.w` has [3]: create both \
+         submodules from the same configuration"
     );
     let error = refusal("deep_ema");
     assert!(
@@ -247,7 +247,7 @@ fn unknown_mode() {
 #[test]
 fn iteration_before_the_run() {
     let mut run = Loop::new(model());
-    let hook = EmaHook::new(EmaHookConfig::new("generator_ema")).unwrap();
+    let mut hook = EmaHook::new(EmaHookConfig::new("generator_ema")).unwrap();
     let error = hook.update(run.model_mut(), 0).unwrap_err();
     assert_eq!(error, HookError::NotBegun);
 }
@@ -304,7 +304,7 @@ fn configuration_is_written_as_in_python() {
     let one = load(r#"{ "module_keys": "generator_ema" }"#).unwrap();
     assert_eq!(one, EmaHookConfig::new("generator_ema"));
     assert_eq!((one.interval, one.start_iter), (-1, 0));
-    assert_eq!(one.interp_mode, "lerp");
+    assert_eq!(one.interp_mode, None);
     assert_eq!(
         (
             one.interp_cfg.momentum,
@@ -319,6 +319,7 @@ fn configuration_is_written_as_in_python() {
              "interp_cfg": { "momentum": 0.01 }, "interval": 1, "start_iter": 20 }"#,
     );
     let expected = EmaHookConfig::new(["generator_ema"])
+        .with_interp_mode("lerp")
         .with_interp_cfg(InterpConfig {
             momentum: 0.01,
             ..InterpConfig::default()
@@ -331,4 +332,54 @@ fn configuration_is_written_as_in_python() {
     assert_eq!(none.interp_cfg, InterpConfig::default());
     assert!(load(r#"{ "interval": 1 }"#).is_err());
     assert!(load(r#"{ "module_keys": "generator_ema", "intervall": 1 }"#).is_err());
+}
+
+/// The `dict` of an mmagic configuration, whose `type` and `priority` mmagic gives to mmengine.
+#[test]
+fn dict_of_mmagic_is_read_with_its_type_and_priority() {
+    let load = |json: &str| EmaHookConfig::load_binary(json.as_bytes());
+    let of = |priority: &str| {
+        let json = format!(
+            r#"{{ "type": "ExponentialMovingAverageHook", "module_keys": ["generator_ema"], "interval": 1,
+                  "interp_cfg": {{ "momentum": 0.001 }}, "priority": {priority} }}"#
+        );
+        load(&json)
+            .map(|config| config.priority)
+            .map_err(|error| error.to_string())
+    };
+    for (written, priority) in [
+        (r#""VERY_HIGH""#, Priority::VERY_HIGH),
+        (r#""NORMAL""#, Priority::NORMAL),
+        (r#""ABOVE_NORMAL""#, Priority(40)),
+        (r#""low""#, Priority::LOW),
+        ("0", Priority::HIGHEST),
+        ("42", Priority(42)),
+        ("100", Priority::LOWEST),
+    ] {
+        assert_eq!(of(written), Ok(priority), "{written}");
+    }
+    let error = of(r#""SOON""#).unwrap_err();
+    assert!(
+        error.contains("priority `SOON` is unknown: write a number or one of HIGHEST, VERY_HIGH"),
+        "{error}"
+    );
+    let error = of("101").unwrap_err();
+    assert!(
+        error.contains("priority must be at most 100, found 101"),
+        "{error}"
+    );
+    assert!(of("-1").is_err() && of("null").is_err());
+
+    let with_type =
+        load(r#"{ "type": "ExponentialMovingAverageHook", "module_keys": "generator_ema" }"#);
+    assert_eq!(with_type.unwrap(), EmaHookConfig::new("generator_ema"));
+    let other = load(r#"{ "type": "EMAHook", "module_keys": "generator_ema" }"#);
+    let error = other.unwrap_err().to_string();
+    assert!(
+        error.contains("`EMAHook`") && error.contains("`ExponentialMovingAverageHook`"),
+        "{error}"
+    );
+
+    let config = EmaHookConfig::new("generator_ema").with_priority(Priority(42));
+    assert_eq!(load(&config_to_json(&config)).unwrap(), config);
 }

@@ -1,17 +1,21 @@
-//! Twins in a model that is really trained: apart from their sources, untrained, resumable.
+//! EMA copies in a model that is really trained: apart from their sources, untrained, resumable.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use burn::module::Module;
-use burn::nn::{BatchNorm, BatchNormConfig, Dropout, DropoutConfig, Linear, LinearConfig};
+use burn::nn::{
+    BatchNorm, BatchNormConfig, Dropout, DropoutConfig, Linear, LinearConfig, PositionalEncoding,
+    PositionalEncodingConfig,
+};
 use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer, SgdConfig};
 use burn::store::ModuleRecord;
 use burn::tensor::{DType, Device, Tensor};
-use burn_ema::twin::{Blend, Pair, Twins};
+use burn_ema::config::NonFinite;
+use burn_ema::submodule::{Blend, EmaSubmodules, SubmodulePair};
 use burn_ema_tests::backend::{autodiff_device, device, has_dtype};
 use burn_ema_tests::compare::{assert_near, numbers};
 use burn_ema_tests::models::{Net, Weights, batch};
-use burn_ema_tests::runner::{Loop, Twin};
+use burn_ema_tests::runner::{Loop, Paired};
 use burn_ema_tests::snapshot::{assert_same, assert_same_values, numbers_at, values, with_numbers};
 use burn_ema_train::hook::{Counting, EmaHook, EmaHookConfig, Hooks, Runner};
 
@@ -24,9 +28,9 @@ fn halving(key: &str) -> EmaHookConfig {
 }
 
 /// Whose twin is made as everybody makes it.
-fn cloned(device: &Device) -> Twin<Net> {
+fn cloned(device: &Device) -> Paired<Net> {
     let net = Net::new(device);
-    Twin {
+    Paired {
         net_ema: net.clone(),
         net,
         other: Net::new(device),
@@ -34,7 +38,7 @@ fn cloned(device: &Device) -> Twin<Net> {
 }
 
 /// One step of both networks with an optimizer for the whole model, which sees the twin too.
-fn train(model: &mut Twin<Net>, step: u64, optim: &mut ModuleOptimizer, device: &Device) {
+fn train(model: &mut Paired<Net>, step: u64, optim: &mut ModuleOptimizer, device: &Device) {
     let step = step as u32;
     let loss = model.net.loss(step, device) + model.other.loss(step + 50, device);
     let gradients = GradientsParams::from_grads(loss.backward(), model);
@@ -42,10 +46,10 @@ fn train(model: &mut Twin<Net>, step: u64, optim: &mut ModuleOptimizer, device: 
 }
 
 /// What the networks beside the twin are after each of `steps` steps.
-fn trained(mut model: Twin<Net>, with_hook: bool, steps: u64) -> Vec<[String; 2]> {
+fn trained(mut model: Paired<Net>, with_hook: bool, steps: u64) -> Vec<[String; 2]> {
     let device = autodiff_device();
     let mut optim = AdamConfig::new().init();
-    let mut run_hooks = hooks::<Twin<Net>>(halving("net_ema"));
+    let mut run_hooks = hooks::<Paired<Net>>(halving("net_ema"));
     if !with_hook {
         // The same training by hand, with nothing beside that is shared.
         model.net_ema = Net::new(&device);
@@ -143,7 +147,7 @@ fn statistics_of_the_source_never_move_because_of_the_hook() {
         let norm = || BatchNormConfig::new(2).init(&device);
         let net = norm();
         let alone = norm();
-        let mut run = Loop::new(Twin {
+        let mut run = Loop::new(Paired {
             net_ema: net.clone(),
             net,
             other: norm(),
@@ -180,20 +184,22 @@ fn statistics_of_the_source_never_move_because_of_the_hook() {
 fn twins_have_the_statistics_of_the_last_forward_pass() {
     let device = autodiff_device();
     let norm = || BatchNormConfig::new(1).init(&device);
-    let mut model = Twin {
+    let mut model = Paired {
         net: norm(),
         net_ema: norm(),
         other: norm(),
     };
-    let pair = Pair {
+    let pair = SubmodulePair {
         source: "net".into(),
-        twin: "net_ema".into(),
+        ema: "net_ema".into(),
     };
-    let twins = Twins::new(&mut model, vec![pair]).unwrap();
+    let mut twins = EmaSubmodules::new(&mut model, vec![pair]).unwrap();
     let _ = model
         .net
         .forward(Tensor::<2>::from_data([[9.0], [11.0]], &device));
-    twins.update(&mut model, |_| Blend::Copy).unwrap();
+    twins
+        .update(&mut model, NonFinite::Propagate, |_| Blend::Copy)
+        .unwrap();
     assert_near(&statistics(&model.net_ema), &[1.0, 1.0], 1e-6);
 }
 
@@ -272,12 +278,12 @@ fn detaching_forgets_no_flag() {
         norm: BatchNormConfig::new(2).init(&device),
         dropout: DropoutConfig::new(0.5).init().freeze(),
     };
-    let model = Twin {
+    let model = Paired {
         net_ema: inner.clone(),
         net: inner,
         other: frozen,
     };
-    let enabled = |model: &Twin<Inner>| {
+    let enabled = |model: &Paired<Inner>| {
         [&model.net, &model.net_ema, &model.other]
             .map(|inner| inner.dropout.training.val().is_enabled())
     };
@@ -298,7 +304,7 @@ fn detaching_forgets_no_flag() {
 #[test]
 fn gradient_checkpointing_is_kept() {
     let device = Device::default().autodiff().gradient_checkpointing();
-    let model = Twin {
+    let model = Paired {
         net: Net::new(&device),
         net_ema: Net::new(&device),
         other: Net::new(&device),
@@ -313,21 +319,72 @@ fn gradient_checkpointing_is_kept() {
     .unwrap();
     let output = run.model.net_ema.forward(batch(0, &device));
     assert!(!output.is_require_grad());
+}
 
-    // What cannot be taken apart is refused, and left as it was.
-    let mut run = Loop::new(cloned(&device));
-    let before = values(&run.model);
-    let error = hooks(halving("net_ema"))
-        .before_run(&mut run)
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("shares BatchNorm's running statistics with another network"),
-        "{error}"
+/// With gradient checkpointing too, an EMA copy made by `clone()` gets its own running statistics, and training is the same
+/// with and without the hook.
+#[test]
+fn statistics_are_taken_apart_on_a_device_with_gradient_checkpointing() {
+    let device = Device::default().autodiff().gradient_checkpointing();
+    let norm = || BatchNormConfig::new(1).init(&device);
+    let (net, alone) = (norm(), norm());
+    let mut run = Loop::new(Paired {
+        net_ema: net.clone(),
+        net,
+        other: norm(),
+    });
+    let mut run_hooks = hooks(halving("net_ema"));
+    run_hooks.before_run(&mut run).unwrap();
+    // Mean 22 and variance 4: running mean 2.2 and running variance 1.3.
+    let observe = |norm: &BatchNorm| {
+        norm.forward(Tensor::<2>::from_data([[20.0], [24.0]], &device))
+            .sum()
+            .backward()
+    };
+    run.run_to(1, &mut run_hooks, |model, _| drop(observe(&model.net)))
+        .unwrap();
+    drop(observe(&alone));
+    assert_eq!(statistics(&run.model.net), statistics(&alone));
+    assert_near(&statistics(&run.model.net), &[2.2, 1.3], 1e-6);
+    // Copied at the update; its own pass then moves nothing of the source.
+    assert_near(&statistics(&run.model.net_ema), &[2.2, 1.3], 1e-6);
+    let _ = run
+        .model
+        .net_ema
+        .forward(Tensor::<2>::from_data([[90.0], [94.0]], &device));
+    assert_near(&statistics(&run.model.net), &[2.2, 1.3], 1e-6);
+    assert_near(
+        &statistics(&run.model.net_ema),
+        &[0.9 * 2.2 + 9.2, 0.9 * 1.3 + 0.4],
+        1e-5,
     );
-    assert_same(&values(&run.model), &before);
-    let loss = run.model.net.loss(0, &device);
-    let _ = loss.backward();
+
+    // Still a leaf, and still of the strategy of the device.
+    let gradients = observe(&run.model.net);
+    assert!(run.model.net.gamma.val().grad(&gradients).is_some());
+
+    let trained = |with_hook: bool| {
+        let net = |device: &Device| Net::new(device);
+        let model = Paired {
+            net: net(&device),
+            net_ema: net(&device),
+            other: net(&device),
+        };
+        let mut run = Loop::new(model);
+        let mut optim = AdamConfig::new().init();
+        let mut run_hooks = Hooks::new();
+        if with_hook {
+            run.model.net_ema = run.model.net.clone();
+            run_hooks = hooks(halving("net_ema"));
+        }
+        run_hooks.before_run(&mut run).unwrap();
+        run.run_to(4, &mut run_hooks, |model, step| {
+            train(model, step, &mut optim, &device)
+        })
+        .unwrap();
+        run.model.net.valid()
+    };
+    assert_same_values(&trained(true), &trained(false));
 }
 
 /// A twin may be a clone of any network, and two may be clones of one.
@@ -378,6 +435,43 @@ fn twins_that_share_with_others_are_taken_apart() {
     assert_eq!(mean(&run.model.third), 0.0);
 }
 
+/// Plain tensors, which no mapper reaches, keep the strategy of their device: Burn panics where two meet.
+#[test]
+fn plain_tensors_keep_gradient_checkpointing_where_statistics_are_taken_apart() {
+    #[derive(Module, Debug)]
+    struct Encoder {
+        encoding: PositionalEncoding,
+        norm: BatchNorm,
+    }
+    let device = Device::default().autodiff().gradient_checkpointing();
+    let encoder = || Encoder {
+        encoding: PositionalEncodingConfig::new(4).init(&device),
+        norm: BatchNormConfig::new(2).init(&device),
+    };
+    let net = encoder();
+    let mut run = Loop::new(Paired {
+        net_ema: net.clone(),
+        net,
+        other: encoder(),
+    });
+    let mut run_hooks = hooks(halving("net_ema"));
+    run_hooks.before_run(&mut run).unwrap();
+    let input = || Tensor::<3>::ones([3, 2, 4], &device);
+    let forward = |encoder: &Encoder| encoder.norm.forward(encoder.encoding.forward(input()));
+    run.run_to(1, &mut run_hooks, |model, _| {
+        for encoder in [&model.net, &model.other] {
+            forward(encoder).square().sum().backward();
+        }
+    })
+    .unwrap();
+    assert_eq!(
+        statistics(&run.model.net_ema.norm),
+        statistics(&run.model.net.norm)
+    );
+    assert!(!forward(&run.model.net_ema).is_tracked());
+    forward(&run.model.net).square().sum().backward();
+}
+
 #[test]
 fn twin_of_another_make_is_fine_too() {
     let device = autodiff_device();
@@ -388,7 +482,7 @@ fn twin_of_another_make_is_fine_too() {
     ] {
         let net = Net::new(&device);
         let is_autodiff = twin.first.weight.val().is_autodiff();
-        let mut run = Loop::new(Twin {
+        let mut run = Loop::new(Paired {
             net,
             net_ema: twin,
             other: Net::new(&device),
@@ -441,7 +535,7 @@ fn twin_carries_no_graph() {
     assert!(!tracked(&run.model.net_ema));
 }
 
-fn resumable(stop: Option<u64>, end: u64, config: &EmaHookConfig) -> Twin<Net> {
+fn resumable(stop: Option<u64>, end: u64, config: &EmaHookConfig) -> Paired<Net> {
     let device = autodiff_device();
     let mut optim = AdamConfig::new().init();
     let accumulation = match config.counting {
@@ -520,7 +614,7 @@ fn dotted_paths_lead_into_nested_models() {
     #[derive(Module, Debug)]
     struct Model {
         ema: Ema,
-        stages: Vec<Twin<Weights>>,
+        stages: Vec<Paired<Weights>>,
     }
     let weights = |x: f32| Weights::new(&[x], &device());
     let mut run = Loop::new(Model {
@@ -529,7 +623,7 @@ fn dotted_paths_lead_into_nested_models() {
             generator_ema: weights(0.0),
         },
         stages: (0..2)
-            .map(|i| Twin {
+            .map(|i| Paired {
                 net: weights(8.0 * i as f32),
                 net_ema: weights(0.0),
                 other: weights(1.0),
@@ -577,7 +671,7 @@ fn twin_in_f32_follows_a_source_in_half_precision() {
         if !has_dtype(dtype, "twin_in_f32_follows_a_source_in_half_precision") {
             continue;
         }
-        let mut run = Loop::new(Twin {
+        let mut run = Loop::new(Paired {
             net: Weights::of_dtype(&[2.0], dtype, &device()),
             net_ema: Weights::new(&[1.0], &device()),
             other: Weights::new(&[1.0], &device()),
@@ -591,11 +685,63 @@ fn twin_in_f32_follows_a_source_in_half_precision() {
     }
 }
 
+/// A source in bf16 goes on in bf16, and its EMA copy in f32, whether it is copied or averaged, trained or frozen.
+#[test]
+fn ema_copy_in_f32_stays_f32_beside_a_source_in_bf16() {
+    let test = "ema_copy_in_f32_stays_f32_beside_a_source_in_bf16";
+    if !has_dtype(DType::BF16, test) {
+        return;
+    }
+    let half = |x: f32| Weights::of_dtype(&[x], DType::BF16, &device());
+    // The first is trained and the second frozen.
+    let net = |x: f32| vec![half(x), half(10.0 * x).no_grad()];
+    let full = || {
+        vec![
+            Weights::new(&[0.0], &device()),
+            Weights::new(&[0.0], &device()),
+        ]
+    };
+    let mut run = Loop::new(Paired {
+        net: net(0.0),
+        net_ema: full(),
+        other: full(),
+    });
+    let config = EmaHookConfig::new("net_ema")
+        .with_interval(1)
+        .with_start_iter(1)
+        .with_momentum(0.001)
+        .with_momentum_nontrainable(0.5);
+    let mut hooks = hooks(config);
+    hooks.before_run(&mut run).unwrap();
+    for (iter, source, expected) in [
+        (1, 1.0, [1.0, 10.0]),
+        // In bf16 1.001 is 1, and 1.002999 is 1 too.
+        (2, 2.0, [1.001, 15.0]),
+        (3, 3.0, [1.001 + 1.999 * 0.001, 22.5]),
+    ] {
+        run.run_to(iter, &mut hooks, |model, _| model.net = net(source))
+            .unwrap();
+        let ema = run.model.net_ema.iter().map(|layer| layer.w.val());
+        let ema: Vec<Tensor<1>> = ema.collect();
+        assert!(
+            ema.iter().all(|tensor| tensor.dtype() == DType::F32),
+            "{iter}"
+        );
+        assert_near(
+            &ema.iter().flat_map(numbers).collect::<Vec<_>>(),
+            &expected,
+            1e-6,
+        );
+        let source = run.model.net.iter().map(|layer| layer.w.val().dtype());
+        assert!(source.eq([DType::BF16; 2]), "{iter}");
+    }
+}
+
 #[test]
 fn counting_optimizer_steps_leaves_iterations_without_one_alone() {
     let run = |counting: Counting, accumulation: u64| -> Vec<f64> {
         let weights = |x: f32| Weights::new(&[x], &device());
-        let mut run = Loop::new(Twin {
+        let mut run = Loop::new(Paired {
             net: weights(0.0),
             net_ema: weights(0.0),
             other: weights(0.0),

@@ -1,7 +1,11 @@
-//! Averages in Burn's learner.
+//! EMAs in Burn's Learner.
 
 mod devices;
+mod members;
+mod no_ema;
 mod resume;
 mod set;
+mod step_vote;
+mod taken;
 mod training;
 mod validation;

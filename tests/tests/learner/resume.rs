@@ -14,14 +14,16 @@ use burn::optim::OptimizerRecord;
 use burn::store::ModuleRecord;
 use burn::train::checkpoint::KeepLastNCheckpoints;
 use burn::train::{InferenceStep, LearnerModel, LearningResult, SupervisedTraining, TrainStep};
-use burn_ema::{Action, Decay, EmaConfig, PlainRecord, Policy};
+use burn_ema::config::MissingEma;
+use burn_ema::policy::BufferAction;
+use burn_ema::{Decay, EmaConfig, Policy};
 use burn_ema_tests::folder::Folder;
 use burn_ema_tests::learner::{
     Batch, Net, Recursion, Trace, assert_same, average_values, batches, device, difference, drive,
     learner, synced_values, training, values,
 };
 use burn_ema_tests::random;
-use burn_ema_train::EmaLearner;
+use burn_ema_train::{EmaExt, WithEma};
 
 fn warmup() -> EmaConfig {
     EmaConfig::new().with_decay(Decay::power_warmup(0.7))
@@ -42,16 +44,16 @@ fn record(directory: &Path, epoch: usize) -> ModuleRecord {
     ModuleRecord::load(path).unwrap()
 }
 
-fn assert_same_state(left: &EmaLearner<Net>, right: &EmaLearner<Net>) {
-    let online = |model: &EmaLearner<Net>| synced_values(model.online());
+fn assert_same_state(left: &WithEma<Net>, right: &WithEma<Net>) {
+    let online = |model: &WithEma<Net>| synced_values(model.online());
     assert_same(
         &online(left),
         &online(right),
         "online weights and statistics",
     );
     assert_same(&average_values(left), &average_values(right), "average");
-    let counters = |model: &EmaLearner<Net>| {
-        let average = model.average().unwrap();
+    let counters = |model: &WithEma<Net>| {
+        let average = model.ema().unwrap();
         (
             average.num_steps(),
             average.num_updates(),
@@ -63,29 +65,23 @@ fn assert_same_state(left: &EmaLearner<Net>, right: &EmaLearner<Net>) {
 }
 
 /// Trains for 4 epochs in one go, and for 2 and then 2 more from the checkpoint, and compares.
-fn resumes(config: &EmaConfig) -> (LearningResult<EmaLearner<Net>>, Trace) {
+fn resumes(config: &EmaConfig) -> (LearningResult<WithEma<Net>>, Trace) {
     let directory = Folder::temporary();
     let (net, trace) = Net::new(0.0, &device()).traced();
     let whole = checkpointed(&directory.path().join("whole"))
         .num_epochs(4)
-        .launch(learner(EmaLearner::new(net, config.clone())));
+        .launch(learner(net.with_ema(config.clone())));
 
     let parts = directory.path().join("parts");
     let half = checkpointed(&parts)
         .num_epochs(2)
-        .launch(learner(EmaLearner::new(
-            Net::new(0.0, &device()),
-            config.clone(),
-        )));
-    assert_eq!(half.model.average().unwrap().num_steps(), 10);
+        .launch(learner(Net::new(0.0, &device()).with_ema(config.clone())));
+    assert_eq!(half.model.ema().unwrap().num_steps(), 10);
     // Weights, ids and counters of the second part all come from the checkpoint.
     let resumed = checkpointed(&parts)
         .num_epochs(4)
         .checkpoint(2)
-        .launch(learner(EmaLearner::new(
-            Net::new(3.0, &device()),
-            config.clone(),
-        )));
+        .launch(learner(Net::new(3.0, &device()).with_ema(config.clone())));
 
     assert_same_state(&resumed.model, &whole.model);
     assert!(
@@ -103,7 +99,7 @@ fn resumes(config: &EmaConfig) -> (LearningResult<EmaLearner<Net>>, Trace) {
 
     // The last checkpoints are equal too, and so is a step from each with its optimizer state.
     let from = |directory: &Path| {
-        let model = EmaLearner::new(Net::new(4.0, &device()), config.clone());
+        let model = Net::new(4.0, &device()).with_ema(config.clone());
         let mut learner = learner(model.load_record(record(directory, 4)));
         let optim = directory.join("checkpoint/optim-4.bpk");
         learner.load_optim(OptimizerRecord::load(optim).unwrap());
@@ -112,17 +108,17 @@ fn resumes(config: &EmaConfig) -> (LearningResult<EmaLearner<Net>>, Trace) {
     };
     let (one, other) = (from(&directory.path().join("whole")), from(&parts));
     assert_same_state(&one, &other);
-    assert_eq!(one.average().unwrap().num_steps(), 22);
+    assert_eq!(one.ema().unwrap().num_steps(), 22);
     (whole, trace)
 }
 
 #[test]
 fn resumed_training_is_bit_for_bit_the_uninterrupted_one() {
     let (whole, trace) = resumes(&warmup());
-    let average = whole.model.average().unwrap();
+    let average = whole.model.ema().unwrap();
     assert_eq!((average.num_steps(), average.num_updates()), (20, 20));
     assert_eq!(average.current_decay(), 1.0 - 21.0_f64.powf(-0.7));
-    let recursion = Recursion::new(&values(&Net::new(0.0, &device())))
+    let recursion = Recursion::of_run(&values(&Net::new(0.0, &device())))
         .steps(&trace.steps(), |n| 1.0 - (1.0 + n as f64).powf(-0.7));
     assert!(recursion.distance(&average_values(&whole.model)) < 1e-6);
 }
@@ -131,38 +127,46 @@ fn resumed_training_is_bit_for_bit_the_uninterrupted_one() {
 fn start_and_interval_are_resumed_between_two_updates() {
     // Updates at steps 6, 9, 12, 15, 18: the checkpoint of step 10 lies between two of them.
     let (whole, _) = resumes(&warmup().with_start(3).with_interval(3));
-    let average = whole.model.average().unwrap();
+    let average = whole.model.ema().unwrap();
     assert_eq!((average.num_steps(), average.num_updates()), (20, 5));
 }
 
 #[test]
-fn averaged_running_statistics_are_resumed() {
-    let policy = Policy::new().with_non_trainable(Action::Average);
-    let config = EmaConfig::new()
-        .with_decay(Decay::constant(0.9))
-        .with_policy(policy);
-    let (whole, _) = resumes(&config);
-    let (online, ema) = (
-        synced_values(whole.model.online()),
-        average_values(&whole.model),
-    );
-    assert_ne!(online["norm.running_mean"], ema["norm.running_mean"]);
+fn running_statistics_are_resumed_whether_averaged_or_copied() {
+    for (buffers, is_copied) in [(BufferAction::Average, false), (BufferAction::Copy, true)] {
+        let config = EmaConfig::new()
+            .with_decay(Decay::constant(0.9))
+            .with_policy(Policy::new().with_buffers(buffers));
+        let (whole, _) = resumes(&config);
+        let online = synced_values(whole.model.online());
+        let ema = average_values(&whole.model);
+        for statistic in ["norm.running_mean", "norm.running_var"] {
+            assert_eq!(
+                online[statistic] == ema[statistic],
+                is_copied,
+                "{buffers:?}"
+            );
+        }
+    }
 }
 
 #[test]
-fn checkpoint_of_a_plain_model_is_refused_with_the_remedy() {
+fn checkpoint_without_an_ema_is_an_error_with_the_remedy() {
     let directory = Folder::temporary();
     checkpointed(directory.path()).launch(learner(Net::new(0.0, &device())));
 
-    let model = EmaLearner::new(Net::new(3.0, &device()), warmup());
+    let model = Net::new(3.0, &device()).with_ema(warmup());
     let error = model
         .clone()
         .try_load_record(record(directory.path(), 1))
         .unwrap_err();
     let message = error.to_string();
-    assert!(message.contains("no average"), "{message}");
     assert!(
-        message.contains("with_plain_record(PlainRecord::StartFrom)"),
+        message.contains("the record has weights but no EMA"),
+        "{message}"
+    );
+    assert!(
+        message.contains("with_missing_ema(MissingEma::StartFromWeights)"),
         "{message}"
     );
 
@@ -177,13 +181,13 @@ fn checkpoint_of_a_plain_model_is_refused_with_the_remedy() {
     }));
     let message = *launched.unwrap_err().downcast::<String>().unwrap();
     assert!(
-        message.contains("with_plain_record(PlainRecord::StartFrom)"),
+        message.contains("with_missing_ema(MissingEma::StartFromWeights)"),
         "{message}"
     );
     assert_same(
         &values(model.online()),
         &values(&Net::new(3.0, &device())),
-        "the refusing model",
+        "the model that returned an error",
     );
 }
 
@@ -194,13 +198,13 @@ fn checkpoint_of_a_plain_model_starts_an_average_on_request() {
 
     let config = EmaConfig::new()
         .with_decay(Decay::constant(0.6))
-        .with_plain_record(PlainRecord::StartFrom);
-    let model = EmaLearner::new(Net::new(3.0, &device()), config.clone());
+        .with_missing_ema(MissingEma::StartFromWeights);
+    let model = Net::new(3.0, &device()).with_ema(config.clone());
     let loaded = model.clone().load_record(record(directory.path(), 1));
     let trained = synced_values(&plain.model);
     assert_same(&values(loaded.online()), &trained, "online weights");
     assert_same(&average_values(&loaded), &trained, "average");
-    let average = loaded.average().unwrap();
+    let average = loaded.ema().unwrap();
     assert_eq!((average.num_steps(), average.num_updates()), (0, 0));
 
     // The same through the learner, where training goes on.
@@ -208,19 +212,19 @@ fn checkpoint_of_a_plain_model_starts_an_average_on_request() {
     let resumed = checkpointed(directory.path())
         .num_epochs(2)
         .checkpoint(1)
-        .launch(learner(EmaLearner::new(net, config)));
+        .launch(learner(net.with_ema(config)));
     assert_eq!(trace.steps().len(), 5);
-    assert_eq!(resumed.model.average().unwrap().num_updates(), 5);
-    let recursion = Recursion::new(&trained).steps(&trace.steps(), |_| 0.6);
+    assert_eq!(resumed.model.ema().unwrap().num_updates(), 5);
+    let recursion = Recursion::of_run(&trained).steps(&trace.steps(), |_| 0.6);
     assert!(recursion.distance(&average_values(&resumed.model)) < 1e-6);
 }
 
 #[test]
 fn average_that_is_loaded_needs_its_checkpoint_no_more() {
     let directory = Folder::temporary();
-    let model = EmaLearner::new(Net::new(0.0, &device()), warmup());
+    let model = Net::new(0.0, &device()).with_ema(warmup());
     let trained = checkpointed(directory.path()).launch(learner(model)).model;
-    let model = EmaLearner::new(Net::new(3.0, &device()), warmup());
+    let model = Net::new(3.0, &device()).with_ema(warmup());
     let loaded = model.load_record(record(directory.path(), 1));
     fs::remove_dir_all(directory.path().join("checkpoint")).unwrap();
     let expected = average_values(&trained);
@@ -230,16 +234,16 @@ fn average_that_is_loaded_needs_its_checkpoint_no_more() {
 /// Also where a learner already has an average, which is then given up.
 #[test]
 fn average_restarts_with_the_weights_of_a_plain_record() {
-    let config = warmup().with_plain_record(PlainRecord::StartFrom);
-    let mut learner = learner(EmaLearner::new(Net::new(0.0, &device()), config));
+    let config = warmup().with_missing_ema(MissingEma::StartFromWeights);
+    let mut learner = learner(Net::new(0.0, &device()).with_ema(config));
     drive(&mut learner, &batches(0..12, 4, &device()));
     let other = Net::new(2.0, &device());
     let expected = values(&other);
     let loaded = learner.model().load_record(other.into_record());
     assert_same(&average_values(&loaded), &expected, "average");
-    assert_eq!(loaded.average().unwrap().num_steps(), 0);
+    assert_eq!(loaded.ema().unwrap().num_steps(), 0);
     // The run that it was loaded into is another one.
-    assert_eq!(learner.model().average().unwrap().num_steps(), 3);
+    assert_eq!(learner.model().ema().unwrap().num_steps(), 3);
 }
 
 #[test]
@@ -248,7 +252,7 @@ fn plain_model_loads_the_online_weights_of_a_checkpoint() {
     let config = EmaConfig::new().with_decay(Decay::constant(0.9));
     let result = checkpointed(directory.path())
         .num_epochs(2)
-        .launch(learner(EmaLearner::new(Net::new(0.0, &device()), config)));
+        .launch(learner(Net::new(0.0, &device()).with_ema(config)));
 
     let loaded =
         Net::new(3.0, &device()).load_record(record(directory.path(), 2).allow_unused(true));
@@ -268,18 +272,18 @@ fn checkpoints_hold_the_state_of_their_epoch() {
     let (net, trace) = Net::new(0.0, &device()).traced();
     checkpointed(directory.path())
         .num_epochs(3)
-        .launch(learner(EmaLearner::new(net, warmup())));
+        .launch(learner(net.with_ema(warmup())));
     for epoch in 1..=3 {
-        let model = EmaLearner::new(Net::new(3.0, &device()), warmup());
+        let model = Net::new(3.0, &device()).with_ema(warmup());
         let model = model.load_record(record(directory.path(), epoch));
         let steps = &trace.steps()[..5 * epoch];
-        let recursion = Recursion::new(&values(&Net::new(0.0, &device())))
+        let recursion = Recursion::of_run(&values(&Net::new(0.0, &device())))
             .steps(steps, |n| 1.0 - (1.0 + n as f64).powf(-0.7));
         assert!(
             recursion.distance(&average_values(&model)) < 1e-6,
             "epoch {epoch}"
         );
-        assert_eq!(model.average().unwrap().num_steps(), 5 * epoch as u64);
+        assert_eq!(model.ema().unwrap().num_steps(), 5 * epoch as u64);
         let online = &steps[5 * epoch - 1]["body.weight"];
         assert_eq!(&values(model.online())["body.weight"], online);
     }
@@ -287,16 +291,16 @@ fn checkpoints_hold_the_state_of_their_epoch() {
 
 #[test]
 fn monitor_shows_the_average_of_a_checkpoint_before_the_first_step() {
-    let mut trained = learner(EmaLearner::new(Net::new(0.0, &device()), warmup()));
+    let mut trained = learner(Net::new(0.0, &device()).with_ema(warmup()));
     drive(&mut trained, &batches(0..12, 4, &device()));
     let trained = trained.model();
 
-    let resumed = EmaLearner::new(Net::new(3.0, &device()), warmup());
+    let resumed = Net::new(3.0, &device()).with_ema(warmup());
     let monitor = resumed.monitor();
     let resumed = resumed.load_record(trained.clone().into_record());
     assert_eq!(monitor.num_updates(), 3);
     assert_eq!(monitor.current_decay(), trained.monitor().current_decay());
-    assert_eq!(resumed.average().unwrap().num_updates(), 3);
+    assert_eq!(resumed.ema().unwrap().num_updates(), 3);
 }
 
 /// A record holds a `Col` weight transposed, and Burn loads it only where nothing is initialized yet.
@@ -315,18 +319,18 @@ fn column_major_layers_resume() {
             .iter::<f32>()
             .collect::<Vec<_>>()
     };
-    let start_from = || warmup().with_plain_record(PlainRecord::StartFrom);
-    let model = EmaLearner::new(fresh(), start_from());
+    let start_from = || warmup().with_missing_ema(MissingEma::StartFromWeights);
+    let model = fresh().with_ema(start_from());
     let expected = numbers(model.online());
     let plain = model.online().clone().into_record();
     for record in [model.into_record(), plain] {
-        let resumed = EmaLearner::new(fresh(), start_from());
+        let resumed = fresh().with_ema(start_from());
         let resumed = resumed.try_load_record(record.clone()).unwrap();
         assert_eq!(numbers(resumed.online()), expected);
         assert_eq!(numbers(&resumed.into_ema()), expected);
         // Into one that is in use, too.
-        let used = EmaLearner::new(fresh(), start_from());
-        let _ = used.average().unwrap();
+        let used = fresh().with_ema(start_from());
+        let _ = used.ema().unwrap();
         assert_eq!(
             numbers(used.try_load_record(record).unwrap().online()),
             expected

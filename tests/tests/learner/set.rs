@@ -16,9 +16,11 @@ use burn::tensor::Device;
 use burn::train::checkpoint::KeepLastNCheckpoints;
 use burn::train::metric::{LossMetric, Metric};
 use burn::train::{InferenceStep, SupervisedTraining, TrainStep};
-use burn_ema::{
-    Action, Decay, EmaConfig, EmaModel, EmaSet, EmaSetConfig, PlainRecord, Policy, Switch, record,
-};
+use burn_ema::config::MissingEma;
+use burn_ema::policy::BufferAction;
+use burn_ema::record::Content;
+use burn_ema::write_back::WriteBack;
+use burn_ema::{Decay, EmaConfig, EmaModel, EmaSet, EmaSetConfig, Policy};
 use burn_ema_tests::backend::repeats_trainings;
 use burn_ema_tests::compare::{TRAINED_ALIKE, assert_near, numbers};
 use burn_ema_tests::folder::Folder;
@@ -27,7 +29,7 @@ use burn_ema_tests::learner::{
     batch, batches, device, difference, drive, learner, loader, synced_values, training, values,
 };
 use burn_ema_tests::snapshot::{self, assert_same_values};
-use burn_ema_train::{EmaLearner, Online, Validation};
+use burn_ema_train::{EmaExt, Online, Validation, WithEma};
 
 fn constant(decay: f64) -> EmaConfig {
     EmaConfig::new().with_decay(Decay::constant(decay))
@@ -52,8 +54,8 @@ fn fast_and_slow() -> EmaSetConfig {
         .with("slow", slow())
 }
 
-fn average<V>(learner: &EmaLearner<Net, V>, name: &str) -> EmaModel<Net> {
-    learner.averages().unwrap().into_average(name).unwrap()
+fn average<V>(learner: &WithEma<Net, V>, name: &str) -> EmaModel<Net> {
+    learner.emas().unwrap().into_ema(name).unwrap()
 }
 
 fn full_values(average: &EmaModel<Net>) -> Values {
@@ -110,7 +112,7 @@ fn training_and_each_average_are_what_they_are_alone() {
     let averaged = |name: &str, config: EmaSetConfig| {
         training(&path(name), 0..18, 18..26)
             .num_epochs(2)
-            .launch(learner(EmaLearner::new(Net::new(0.0, &device()), config)))
+            .launch(learner(Net::new(0.0, &device()).with_ema(config)))
             .model
     };
     let both = averaged("both", fast_and_slow());
@@ -118,7 +120,7 @@ fn training_and_each_average_are_what_they_are_alone() {
     let online = synced_values(both.online());
     assert_trained_alike(&online, &synced_values(&plain.model), "online weights");
     for (name, config, updates) in [("fast", fast(), 10), ("slow", slow(), 2)] {
-        let alone = averaged(name, config.into()).average().unwrap();
+        let alone = averaged(name, config.into()).ema().unwrap();
         snapshot::assert_trained_alike(&average(&both, name), &alone);
         assert_eq!((alone.num_steps(), alone.num_updates()), (10, updates));
     }
@@ -130,7 +132,9 @@ fn training_and_each_average_are_what_they_are_alone() {
 #[test]
 fn chosen_average_validates_and_is_the_result() {
     let directory = Folder::temporary();
-    let model = EmaLearner::new(Net::new(0.5, &device()), fast_and_slow()).with_chosen("slow");
+    let model = Net::new(0.5, &device())
+        .with_ema(fast_and_slow())
+        .with_chosen("slow");
     let result = training(directory.path(), 0..20, 20..30)
         .metrics((LossMetric::new(),))
         .num_epochs(2)
@@ -138,7 +142,7 @@ fn chosen_average_validates_and_is_the_result() {
         .model;
 
     let [fast, slow] = ["fast", "slow"].map(|name| average(&result, name));
-    assert_same_values(&result.average().unwrap(), &slow);
+    assert_same_values(&result.ema().unwrap(), &slow);
     let (fast, slow) = (fast.into_model(), slow.into_model());
     assert_eq!(logged(directory.path(), "Loss"), losses(&slow));
     assert_ne!(losses(&fast), losses(&slow));
@@ -147,11 +151,11 @@ fn chosen_average_validates_and_is_the_result() {
 
 #[test]
 fn first_average_validates_unless_another_is_chosen() {
-    let mut learner = learner(EmaLearner::new(Net::new(0.0, &device()), fast_and_slow()));
+    let mut learner = learner(Net::new(0.0, &device()).with_ema(fast_and_slow()));
     drive(&mut learner, &batches(0..24, 4, &device()));
     let model = learner.model();
     let [fast, slow] = ["fast", "slow"].map(|name| average(&model, name));
-    assert_same_values(&model.average().unwrap(), &fast);
+    assert_same_values(&model.ema().unwrap(), &fast);
     assert_same(
         &values(&model.clone().into_ema()),
         &values(fast.model()),
@@ -161,7 +165,7 @@ fn first_average_validates_unless_another_is_chosen() {
     // Of a training that is already under way, and of a snapshot of it.
     for model in [model.clone(), model.valid()] {
         let chosen = model.with_chosen("slow");
-        assert_same_values(&chosen.average().unwrap(), &slow);
+        assert_same_values(&chosen.ema().unwrap(), &slow);
         assert_same(
             &values(&chosen.into_ema()),
             &values(slow.model()),
@@ -171,9 +175,9 @@ fn first_average_validates_unless_another_is_chosen() {
 }
 
 #[test]
-fn name_of_no_average_is_refused_with_those_that_there_are() {
-    let expected = r#"there is no average `medium`: there are ["fast", "slow"]"#;
-    let model = EmaLearner::new(Net::new(0.0, &device()), fast_and_slow());
+fn name_of_no_ema_is_an_error_that_lists_the_names() {
+    let expected = "no EMA is called `medium`: the names are `fast`, `slow`";
+    let model = Net::new(0.0, &device()).with_ema(fast_and_slow());
     let error = model.monitor().of("medium").unwrap_err();
     assert_eq!(error.to_string(), expected);
     let metric = model.metric_of("medium", LossMetric::new());
@@ -183,21 +187,38 @@ fn name_of_no_average_is_refused_with_those_that_there_are() {
 }
 
 #[test]
-fn averages_that_are_not_valid_are_refused() {
+fn set_that_is_not_valid_is_an_error() {
     let refused = |config: EmaSetConfig| {
-        let model = EmaLearner::try_new(Net::new(0.0, &device()), config);
+        let model = Net::new(0.0, &device()).try_with_ema(config);
         model.unwrap_err().to_string()
     };
     let error = refused(EmaSetConfig::new());
     assert!(error.contains("add one with"), "{error}");
     let error = refused(fast_and_slow().with("fast", slow()));
-    assert!(error.contains("`fast` is there twice"), "{error}");
+    assert!(
+        error.contains("two EMAs are called `fast`: give each its own name"),
+        "{error}"
+    );
+    // Metrics and logs name them: a space is an underscore there.
+    let error = refused(EmaSetConfig::new().with("a b", fast()).with("a_b", slow()));
+    assert!(
+        error.contains("`a_b` and another name are the same in logs"),
+        "{error}"
+    );
+    let error = refused(
+        EmaSetConfig::new()
+            .with("fast", fast())
+            .with("online", slow()),
+    );
+    let reason = "metrics call the online weights `online`: give the EMA another name";
+    assert!(error.contains(reason), "{error}");
 }
 
 #[test]
 fn all_weights_are_validated_side_by_side() {
     let directory = Folder::temporary();
-    let model = EmaLearner::new(Net::new(0.5, &device()), fast_and_slow())
+    let model = Net::new(0.5, &device())
+        .with_ema(fast_and_slow())
         .with_chosen("slow")
         .side_by_side();
     let loss_of = |name: &str| model.metric_of(name, LossMetric::new()).unwrap();
@@ -226,7 +247,7 @@ fn all_weights_are_validated_side_by_side() {
 #[test]
 fn monitor_shows_each_average_by_its_name() {
     let directory = Folder::temporary();
-    let model = EmaLearner::new(Net::new(0.4, &device()), fast_and_slow());
+    let model = Net::new(0.4, &device()).with_ema(fast_and_slow());
     let monitor = model.monitor();
     let slow = monitor.of("slow").unwrap();
     assert_eq!(*monitor.decay().name(), "EMA decay (fast)");
@@ -264,7 +285,7 @@ fn monitor_shows_each_average_by_its_name() {
 }
 
 /// 5 steps an epoch, with a checkpoint of each.
-fn checkpointed(directory: &Path) -> SupervisedTraining<EmaLearner<Net>> {
+fn checkpointed(directory: &Path) -> SupervisedTraining<WithEma<Net>> {
     training(directory, 0..18, 18..24)
         .with_default_checkpointers()
         .with_checkpointing_strategy(KeepLastNCheckpoints::new(10))
@@ -276,10 +297,10 @@ fn saved(directory: &Path, epoch: usize) -> ModuleRecord {
 }
 
 #[track_caller]
-fn assert_same_state(left: &EmaLearner<Net>, right: &EmaLearner<Net>) {
+fn assert_same_state(left: &WithEma<Net>, right: &WithEma<Net>) {
     let (online, other) = (synced_values(left.online()), synced_values(right.online()));
     assert_same(&online, &other, "online weights and statistics");
-    let (left, right) = (left.averages().unwrap(), right.averages().unwrap());
+    let (left, right) = (left.emas().unwrap(), right.emas().unwrap());
     assert!(left.names().eq(right.names()));
     for ((_, one), (_, other)) in left.iter().zip(right.iter()) {
         assert_same_values(one, other);
@@ -292,10 +313,12 @@ fn resumed_training_is_bit_for_bit_the_uninterrupted_one() {
     let config = || {
         fast_and_slow().with(
             "switching",
-            constant(0.8).with_start(3).with_switch(Switch::every(4)),
+            constant(0.8)
+                .with_start(3)
+                .with_write_back(WriteBack::every(4)),
         )
     };
-    let model = |phase: f32| EmaLearner::new(Net::new(phase, &device()), config());
+    let model = |phase: f32| Net::new(phase, &device()).with_ema(config());
     let directory = Folder::temporary();
     let (whole, parts) = (
         directory.path().join("whole"),
@@ -334,16 +357,15 @@ fn resumed_training_is_bit_for_bit_the_uninterrupted_one() {
 #[test]
 fn checkpoint_holds_each_average_under_its_name() {
     let directory = Folder::temporary();
-    let model = EmaLearner::new(Net::new(0.0, &device()), fast_and_slow());
+    let model = Net::new(0.0, &device()).with_ema(fast_and_slow());
     let trained = checkpointed(directory.path()).launch(learner(model)).model;
     let checkpoint = saved(directory.path(), 1);
-    for name in ["fast", "slow"] {
-        let path = format!("burn_ema.{name}");
-        assert!(record::holds_average(&checkpoint, &path), "{path}");
-    }
-    assert!(!record::holds_average(&checkpoint, "burn_ema"));
+    assert_eq!(
+        Content::of(&checkpoint).emas(),
+        ["burn_ema.fast", "burn_ema.slow"]
+    );
 
-    let fresh = EmaLearner::new(Net::new(3.0, &device()), fast_and_slow());
+    let fresh = Net::new(3.0, &device()).with_ema(fast_and_slow());
     let monitor = fresh.monitor();
     let loaded = fresh.load_record(checkpoint.clone());
     assert_same_state(&loaded, &trained);
@@ -356,14 +378,14 @@ fn checkpoint_holds_each_average_under_its_name() {
     assert_same(&values(&plain), &online, "a plain model");
 }
 
-fn some_steps(config: impl Into<EmaSetConfig>) -> EmaLearner<Net> {
-    let mut learner = learner(EmaLearner::new(Net::new(0.0, &device()), config));
+fn some_steps(config: impl Into<EmaSetConfig>) -> WithEma<Net> {
+    let mut learner = learner(Net::new(0.0, &device()).with_ema(config));
     drive(&mut learner, &batches(0..24, 4, &device()));
     learner.model()
 }
 
 #[test]
-fn checkpoint_of_other_averages_is_refused_and_changes_nothing() {
+fn checkpoint_of_other_emas_is_an_error_and_changes_nothing() {
     let one = some_steps(fast()).into_record();
     let only_fast = some_steps(EmaSetConfig::new().with("fast", fast())).into_record();
     let model = some_steps(fast_and_slow());
@@ -379,19 +401,32 @@ fn checkpoint_of_other_averages_is_refused_and_changes_nothing() {
         }
         error
     };
-    refused(&one);
+    let error = refused(&one);
+    let reason =
+        "the record has no EMA called `fast`, its EMAs are `burn_ema`: use one of these names, or";
+    assert!(error.contains(reason), "{error}");
     let error = refused(&only_fast);
-    assert!(error.contains("no average `slow`"), "{error}");
+    let reason = "the record has no EMA called `slow`, its EMAs are `burn_ema.fast`: use one of these names, or";
+    assert!(error.contains(reason), "{error}");
 
-    // Nor does it pass for a plain model, nor one of several averages for one of a single average.
-    let start_from = |config: EmaConfig| config.with_plain_record(PlainRecord::StartFrom);
+    // Nor does it pass for a checkpoint without EMA, nor one of several EMAs for one of a single EMA.
+    let start_from = |config: EmaConfig| config.with_missing_ema(MissingEma::StartFromWeights);
     let starting = EmaSetConfig::new()
         .with("fast", start_from(fast()))
         .with("slow", start_from(slow()));
-    let fresh = EmaLearner::new(Net::new(3.0, &device()), starting);
-    assert!(fresh.try_load_record(one).is_err());
-    let fresh = EmaLearner::new(Net::new(3.0, &device()), start_from(fast()));
-    assert!(fresh.try_load_record(model.into_record()).is_err());
+    let fresh = Net::new(3.0, &device()).with_ema(starting);
+    let error = fresh.try_load_record(one).unwrap_err().to_string();
+    assert!(
+        error.contains("the record also has the EMAs `burn_ema`: "),
+        "{error}"
+    );
+    let fresh = Net::new(3.0, &device()).with_ema(start_from(fast()));
+    let error = fresh
+        .try_load_record(model.into_record())
+        .unwrap_err()
+        .to_string();
+    let reason = "the record also has the EMAs `burn_ema.fast`, `burn_ema.slow`: ";
+    assert!(error.contains(reason), "{error}");
 }
 
 /// The online weights and the averages after each step of a loop that is written by hand, whose optimizer is a
@@ -399,13 +434,15 @@ fn checkpoint_of_other_averages_is_refused_and_changes_nothing() {
 fn by_hand(config: &EmaSetConfig, steps: &[Batch], forgets: bool) -> Vec<(Values, EmaSet<Net>)> {
     let mut net = Net::new(0.2, &device());
     let mut optim = adam();
-    let mut averages = config.init(&net);
+    let mut averages = None;
     let mut seen = Vec::new();
     for batch in steps {
         let output = TrainStep::step(&net, batch.clone());
+        // The Learner's EMAs start right before the first optimizer step: with the statistics of one forward pass.
+        let averages = averages.get_or_insert_with(|| config.init(&net));
         net = optim.step(LEARNING_RATE, net, output.grads);
         averages.update(&net).unwrap();
-        if averages.switch_if_due(&mut net).unwrap() && forgets {
+        if averages.write_back_if_due(&mut net).unwrap() && forgets {
             optim = adam();
         }
         seen.push((synced_values(&net), averages.clone()));
@@ -415,31 +452,31 @@ fn by_hand(config: &EmaSetConfig, steps: &[Batch], forgets: bool) -> Vec<(Values
 
 #[test]
 fn online_weights_become_the_average_at_each_switch() {
-    let config = constant(0.7).with_switch(Switch::every(3));
+    let config = constant(0.7).with_write_back(WriteBack::every(3));
     let steps = batches(0..32, 4, &device());
     let expected = by_hand(&EmaSetConfig::from(config.clone()), &steps, false);
-    let mut learner = learner(EmaLearner::new(Net::new(0.2, &device()), config));
+    let mut learner = learner(Net::new(0.2, &device()).with_ema(config));
     for (step, (batch, (online, averages))) in (1..).zip(steps.iter().zip(expected)) {
         drive(&mut learner, slice::from_ref(batch));
         let model = learner.model();
         let (found, average) = (synced_values(model.online()), average_values(&model));
         assert_same(&found, &online, "online weights");
         assert_same(&average, &full_values(averages.first()), "average");
-        // Statistics are copied, so they are the same anyway.
+        // Averaged statistics are written too.
         assert_eq!(found == average, step % 3 == 0, "step {step}");
     }
 }
 
 #[test]
 fn training_that_switches_is_the_loop_by_hand() {
-    let switch = Switch {
+    let switch = WriteBack {
         start: 1,
         keep: 0.25,
-        ..Switch::every(3)
+        ..WriteBack::every(3)
     };
     let config = EmaSetConfig::new()
         .with("slow", slow())
-        .with("fast", fast().with_switch(switch));
+        .with("fast", fast().with_write_back(switch));
     let epoch = batches(0..20, 4, &device());
     let steps = [epoch.clone(), epoch].concat();
     let expected = by_hand(&config, &steps, false);
@@ -448,10 +485,7 @@ fn training_that_switches_is_the_loop_by_hand() {
     let directory = Folder::temporary();
     let result = training(directory.path(), 0..20, 20..24)
         .num_epochs(2)
-        .launch(learner(EmaLearner::new(
-            Net::new(0.2, &device()),
-            config.clone(),
-        )))
+        .launch(learner(Net::new(0.2, &device()).with_ema(config.clone())))
         .model;
     let found = synced_values(result.online());
     assert_same(&found, online, "online weights");
@@ -470,14 +504,16 @@ fn training_that_switches_is_the_loop_by_hand() {
 fn reestimating() -> EmaConfig {
     EmaConfig::new()
         .with_decay(Decay::equal_weights())
-        .with_policy(Policy::new().with_buffers(Action::Reestimate))
+        .with_policy(Policy::new().with_buffers(BufferAction::Reestimate))
 }
 
 /// `net` with the statistics of the first `count` of five batches.
 fn reestimated(net: &Net, count: usize) -> Net {
     let batches = batches(0..20, 4, &device()).into_iter().take(count);
     let forward = |net: &Net, batch: &Batch| drop(InferenceStep::step(net, batch.clone()));
-    burn_ema::reestimate(net, batches, forward).unwrap()
+    burn_ema::batch_norm::reestimate(net, batches, forward)
+        .unwrap()
+        .model
 }
 
 fn mean(numbers: &[f64]) -> f64 {
@@ -509,14 +545,15 @@ fn statistics(net: &Net, batches: &[Batch]) -> [Vec<f64>; 2] {
 #[test]
 fn statistics_of_the_average_are_those_of_the_given_batches() {
     let averaged = |count: usize| {
-        let model = EmaLearner::new(Net::new(0.5, &device()), reestimating())
+        let model = Net::new(0.5, &device())
+            .with_ema(reestimating())
             .with_reestimation(loader(0..20, 4), count);
         let mut learner = learner(model);
         drive(&mut learner, &batches(0..20, 4, &device()));
         learner.model()
     };
     let model = averaged(3);
-    let average = model.average().unwrap().into_model();
+    let average = model.ema().unwrap().into_model();
     let expected = values(&reestimated(&average, 3));
     assert_same(&values(&model.valid().into_ema()), &expected, "validation");
     let result = values(&model.into_ema());
@@ -548,7 +585,8 @@ fn validation_runs_with_statistics_of_data_and_training_without() {
     let config = EmaSetConfig::new()
         .with("mean", reestimating())
         .with("fast", fast());
-    let model = EmaLearner::new(Net::new(0.5, &device()), config)
+    let model = Net::new(0.5, &device())
+        .with_ema(config)
         .with_reestimation(loader(0..20, 4), 3)
         .side_by_side();
     let of_fast = model.metric_of("fast", LossMetric::new()).unwrap();
@@ -578,27 +616,25 @@ fn statistics_without_data_stop_the_training_at_its_first_step() {
     let config = EmaSetConfig::new()
         .with("fast", fast())
         .with("mean", reestimating());
-    let model =
-        EmaLearner::new(Net::new(0.0, &device()), config).with_interrupter(training.interrupter());
+    let model = Net::new(0.0, &device())
+        .with_ema(config)
+        .with_interrupter(training.interrupter());
     let result = training.launch(learner(model));
     let interruption = result.interrupted.expect("the training was stopped");
     let reason = interruption.reason.unwrap();
-    assert!(reason.contains("EmaLearner::with_reestimation"), "{reason}");
+    assert!(reason.contains("WithEma::with_reestimation"), "{reason}");
     assert_eq!(average(&result.model, "fast").num_steps(), 0);
 }
 
 #[test]
 fn statistics_without_data_panic_without_an_interrupter() {
-    let model = EmaLearner::new(Net::new(0.0, &device()), reestimating());
+    let model = Net::new(0.0, &device()).with_ema(reestimating());
     let mut learner = learner(model);
     let panic = catch_unwind(AssertUnwindSafe(|| {
         drive(&mut learner, &batches(0..4, 4, &device()));
     }));
     let message = *panic.unwrap_err().downcast::<String>().unwrap();
-    assert!(
-        message.contains("EmaLearner::with_reestimation"),
-        "{message}"
-    );
+    assert!(message.contains("WithEma::with_reestimation"), "{message}");
 }
 
 /// A loader that gives one batch and then fails, as one over a damaged file does.
@@ -646,7 +682,8 @@ impl DataLoader<Batch> for Failing {
 fn data_that_fails_stops_the_training_and_loses_nothing() {
     let directory = Folder::temporary();
     let training = training(directory.path(), 0..20, 20..24).num_epochs(3);
-    let model = EmaLearner::new(Net::new(0.0, &device()), reestimating())
+    let model = Net::new(0.0, &device())
+        .with_ema(reestimating())
         .with_reestimation(Arc::new(Failing(loader(0..20, 4))), 3)
         .with_interrupter(training.interrupter());
     let result = training.launch(learner(model));
@@ -654,7 +691,7 @@ fn data_that_fails_stops_the_training_and_loses_nothing() {
     let reason = reason.unwrap();
     assert!(reason.contains("the disk is gone"), "{reason}");
     // One epoch of 5 steps was trained, and the average is there, with the statistics of the online weights.
-    assert_eq!(result.model.average().unwrap().num_steps(), 5);
+    assert_eq!(result.model.ema().unwrap().num_steps(), 5);
     let error = result.model.try_into_ema().unwrap_err().to_string();
     assert!(error.contains("the disk is gone"), "{error}");
 }
@@ -664,14 +701,15 @@ fn data_that_fails_stops_the_training_and_loses_nothing() {
 fn statistics_that_no_policy_wants_stop_the_training_at_its_first_step() {
     let directory = Folder::temporary();
     let training = training(directory.path(), 0..20, 20..24).num_epochs(2);
-    let model = EmaLearner::new(Net::new(0.0, &device()), fast())
+    let model = Net::new(0.0, &device())
+        .with_ema(fast())
         .with_reestimation(loader(0..20, 4), 3)
         .with_interrupter(training.interrupter());
     let result = training.launch(learner(model));
     let reason = result.interrupted.expect("the training was stopped").reason;
     let reason = reason.unwrap();
     assert!(
-        reason.contains("with_buffers(Action::Reestimate)"),
+        reason.contains("with_buffers(BufferAction::Reestimate)"),
         "{reason}"
     );
 }
@@ -706,7 +744,9 @@ fn chosen_model_of_a_result_is_made_once() {
         .with("fast", fast())
         .with("mean", reestimating());
     let loader: Arc<dyn DataLoader<Batch>> = Arc::new(Counting(loader(0..20, 4), counted.clone()));
-    let model = EmaLearner::new(Net::new(0.0, &device()), config).with_reestimation(loader, 2);
+    let model = Net::new(0.0, &device())
+        .with_ema(config)
+        .with_reestimation(loader, 2);
     let mut learner = learner(model);
     drive(&mut learner, &batches(0..4, 4, &device()));
     let result = learner.model().valid().with_chosen("mean");
@@ -718,7 +758,8 @@ fn chosen_model_of_a_result_is_made_once() {
 
 #[test]
 fn data_that_fails_panics_without_an_interrupter() {
-    let model = EmaLearner::new(Net::new(0.0, &device()), reestimating())
+    let model = Net::new(0.0, &device())
+        .with_ema(reestimating())
         .with_reestimation(Arc::new(Failing(loader(0..20, 4))), 3);
     let mut learner = learner(model);
     drive(&mut learner, &batches(0..4, 4, &device()));
@@ -730,14 +771,15 @@ fn data_that_fails_panics_without_an_interrupter() {
 #[test]
 #[should_panic(expected = "statistics of 0 batches")]
 fn statistics_of_no_batches_are_refused_at_once() {
-    let model = EmaLearner::new(Net::new(0.0, &device()), reestimating());
+    let model = Net::new(0.0, &device()).with_ema(reestimating());
     let _ = model.with_reestimation(loader(0..20, 4), 0);
 }
 
 /// A pass over the data for weights that nobody looks at is none.
 #[test]
 fn statistics_are_computed_for_what_is_validated_only() {
-    let model = EmaLearner::new(Net::new(0.0, &device()), reestimating())
+    let model = Net::new(0.0, &device())
+        .with_ema(reestimating())
         .with_reestimation(Arc::new(Failing(loader(0..20, 4))), 3)
         .with_validation(Validation::Online);
     let mut learner = learner(model);

@@ -1,4 +1,4 @@
-//! Training with an average is training as before, and the average is what the formula says.
+//! Training with an EMA is training as before, and the EMA is what the formula says.
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,7 +10,8 @@ use burn::optim::{GradientsParams, OptimizerRecord};
 use burn::tensor::{Device, Tensor};
 use burn::train::metric::LossMetric;
 use burn::train::{InferenceStep, Learner, LearnerModel, RegressionOutput, TrainOutput, TrainStep};
-use burn_ema::{Decay, EmaConfig, NonFinite};
+use burn_ema::config::NonFinite;
+use burn_ema::{Decay, EmaConfig};
 use burn_ema_tests::folder::Folder;
 use burn_ema_tests::learner::{
     Batch, INPUTS, Net, OUTPUTS, Recursion, Values, adam, assert_same, assert_trained_alike,
@@ -18,7 +19,7 @@ use burn_ema_tests::learner::{
     synced_values, training, values,
 };
 use burn_ema_tests::random;
-use burn_ema_train::EmaLearner;
+use burn_ema_train::{EmaExt, WithEma};
 
 fn constant(decay: f64) -> EmaConfig {
     EmaConfig::new().with_decay(Decay::constant(decay))
@@ -85,7 +86,7 @@ fn online_weights_and_running_statistics_are_those_of_a_training_without_average
     let averaged = training(&directory.path().join("ema"), 0..18, 18..26)
         .metrics((LossMetric::new(),))
         .num_epochs(3)
-        .launch(learner(EmaLearner::new(Net::new(0.0, &device()), config)));
+        .launch(learner(Net::new(0.0, &device()).with_ema(config)));
 
     let trained = synced_values(&plain.model);
     assert!(difference(&trained, &values(&Net::new(0.0, &device()))) > 0.05);
@@ -99,7 +100,7 @@ fn online_weights_and_running_statistics_are_those_of_a_training_without_average
 
 /// Driven by hand: Burn's strategies fork the model first, which draws all parameters in the order of
 /// the fields. An average that is made before or in the first training step (`Handle::start` in
-/// `EmaLearner::new` or `TrainStep::step`) does the same, and fails this.
+/// `WithEma::new` or `TrainStep::step`) does the same, and fails this.
 #[test]
 fn lazy_parameters_draw_the_random_numbers_that_they_draw_without_average() {
     let _alone = random::alone();
@@ -113,7 +114,7 @@ fn lazy_parameters_draw_the_random_numbers_that_they_draw_without_average() {
     };
     let (trained, other) = (plain(7), plain(8));
     device.seed(7);
-    let mut learner = learner(EmaLearner::new(LazyNet::new(&device), constant(0.9)));
+    let mut learner = learner(LazyNet::new(&device).with_ema(constant(0.9)));
     drive(&mut learner, &batches);
 
     assert!(difference(&other, &trained) > 0.05, "nothing was random");
@@ -140,10 +141,7 @@ fn dropout_draws_the_random_numbers_that_it_draws_without_average() {
     device.seed(7);
     let averaged = training(&directory.path().join("ema"), 0..16, 16..24)
         .num_epochs(2)
-        .launch(learner(EmaLearner::new(
-            LazyNet::new(&device),
-            constant(0.9),
-        )));
+        .launch(learner(LazyNet::new(&device).with_ema(constant(0.9))));
 
     let trained = synced_values(&plain.model);
     assert!(difference(&average_values(&averaged.model), &trained) > 0.01);
@@ -156,7 +154,7 @@ fn lazy_parameters_start_the_average_with_the_values_of_the_first_step() {
     let _alone = random::alone();
     let device = device();
     device.seed(11);
-    let mut learner = learner(EmaLearner::new(LazyNet::new(&device), constant(1.0)));
+    let mut learner = learner(LazyNet::new(&device).with_ema(constant(1.0)));
     let first = batch(&[0, 1, 2, 3], &device);
     let output = learner.train_step(first.clone());
     let initial = values(learner.model().online());
@@ -186,23 +184,19 @@ fn average_is_the_recursion_over_the_weights_after_each_step() {
     for (decay, formula) in rules {
         let device = device();
         let net = Net::new(0.3, &device);
-        let mut recursion = Recursion::new(&values(&net));
+        let mut recursion = Recursion::of_run(&values(&net));
         let config = EmaConfig::new().with_decay(decay.clone());
-        let mut learner = learner(EmaLearner::new(net, config));
+        let mut learner = learner(net.with_ema(config));
         for (n, batch) in (0..).zip(batches(0..40, 4, &device)) {
             drive(&mut learner, &[batch]);
-            recursion.step(&values(learner.model().online()), formula(n));
+            recursion.step(&synced_values(learner.model().online()), formula(n));
         }
 
         let learner = learner.model();
         let average = average_values(&learner);
         assert!(recursion.distance(&average) < 1e-6, "{decay:?}");
         assert!(recursion.distance(&values(learner.online())) > 1e-2);
-        let online = synced_values(learner.online());
-        for buffer in ["norm.running_mean", "norm.running_var"] {
-            assert_eq!(average[buffer], online[buffer]);
-        }
-        let counters = learner.average().unwrap();
+        let counters = learner.ema().unwrap();
         assert_eq!((counters.num_steps(), counters.num_updates()), (10, 10));
         assert_eq!(counters.current_decay(), formula(10));
     }
@@ -212,7 +206,7 @@ fn average_is_the_recursion_over_the_weights_after_each_step() {
 fn start_and_interval_count_optimizer_steps() {
     let (net, trace) = Net::new(0.3, &device()).traced();
     let config = constant(0.75).with_start(2).with_interval(3);
-    let mut learner = learner(EmaLearner::new(net, config));
+    let mut learner = learner(net.with_ema(config));
     drive(&mut learner, &batches(0..40, 4, &device()));
 
     // Copies at steps 1 and 2, averages at 5 and 8.
@@ -220,7 +214,7 @@ fn start_and_interval_count_optimizer_steps() {
     let averaged = [steps[4].clone(), steps[7].clone()];
     let recursion = Recursion::new(&steps[1]).steps(&averaged, |_| 0.75);
     assert!(recursion.distance(&average_values(&learner.model())) < 1e-6);
-    let average = learner.model().average().unwrap();
+    let average = learner.model().ema().unwrap();
     assert_eq!((average.num_steps(), average.num_updates()), (10, 2));
 }
 
@@ -233,12 +227,12 @@ fn gradient_accumulation_updates_once_per_optimizer_step() {
     let result = training(directory.path(), 0..28, 28..32)
         .num_epochs(2)
         .grads_accumulation(3)
-        .launch(learner(EmaLearner::new(net, constant(0.7))));
+        .launch(learner(net.with_ema(constant(0.7))));
 
     assert_eq!(trace.steps().len(), 6);
-    let average = result.model.average().unwrap();
+    let average = result.model.ema().unwrap();
     assert_eq!((average.num_steps(), average.num_updates()), (6, 6));
-    let recursion = Recursion::new(&initial).steps(&trace.steps(), |_| 0.7);
+    let recursion = Recursion::of_run(&initial).steps(&trace.steps(), |_| 0.7);
     assert!(recursion.distance(&average_values(&result.model)) < 1e-6);
 }
 
@@ -254,7 +248,7 @@ impl ModuleMapper for Clip {
     }
 }
 
-/// Fails if `EmaLearner::optimize` steps the optimizer itself instead of asking its model, or
+/// Fails if `WithEma::optimize` steps the optimizer itself instead of asking its model, or
 /// updates the average before the model's `optimize` has returned.
 #[test]
 fn optimize_of_the_model_runs_and_the_average_sees_what_it_leaves() {
@@ -272,7 +266,7 @@ fn optimize_of_the_model_runs_and_the_average_sees_what_it_leaves() {
     let config = EmaConfig::new().with_decay(Decay::power_warmup(0.5));
     let result = training(directory.path(), 0..20, 20..24)
         .num_epochs(2)
-        .launch(learner(EmaLearner::new(net, config)));
+        .launch(learner(net.with_ema(config)));
 
     let largest = |values: &Values| {
         let weights = values.iter().filter(|(path, _)| path.contains("weight"));
@@ -286,7 +280,7 @@ fn optimize_of_the_model_runs_and_the_average_sees_what_it_leaves() {
     let average = average_values(&result.model);
     assert!(largest(&average) <= LIMIT + 1e-7, "{}", largest(&average));
     let recursion =
-        Recursion::new(&initial).steps(&trace.steps(), |n| 1.0 - (1.0 + n as f64).powf(-0.5));
+        Recursion::of_run(&initial).steps(&trace.steps(), |n| 1.0 - (1.0 + n as f64).powf(-0.5));
     assert_eq!(trace.steps().len(), 10);
     assert!(recursion.distance(&average) < 1e-6);
 }
@@ -324,14 +318,14 @@ impl ModuleMapper for Ids {
     }
 }
 
-/// Fails if `EmaLearner::visit` or `map` goes on to the average, whatever ids that shows.
+/// Fails if `WithEma::visit` or `map` goes on to the average, whatever ids that shows.
 #[test]
 fn module_shows_the_online_parameters_only() {
     let net = Net::new(0.0, &device());
     let mut expected = Ids::default();
     net.visit(&mut expected);
     assert_eq!(expected.0.len(), 8);
-    let mut learner = learner(EmaLearner::new(net, constant(0.5)));
+    let mut learner = learner(net.with_ema(constant(0.5)));
     drive(&mut learner, &batches(0..8, 4, &device()));
 
     let model = learner.model();
@@ -363,10 +357,7 @@ fn gradients_and_optimizer_state_are_those_of_the_online_parameters() {
         .launch(learner(Net::new(0.0, &device())));
     training(&path("ema"), 0..8, 8..12)
         .with_default_checkpointers()
-        .launch(learner(EmaLearner::new(
-            Net::new(0.0, &device()),
-            constant(0.5),
-        )));
+        .launch(learner(Net::new(0.0, &device()).with_ema(constant(0.5))));
 
     // Two moments for each of six parameters; the running statistics have none.
     assert_eq!(state("plain").0, 12);
@@ -378,7 +369,7 @@ fn gradients_and_optimizer_state_are_those_of_the_online_parameters() {
         "{ema} and {plain} bytes"
     );
 
-    let model = EmaLearner::new(Net::new(0.0, &device()), constant(0.5));
+    let model = Net::new(0.0, &device()).with_ema(constant(0.5));
     let output = model.step_once(&device());
     assert_eq!(output.len(), 6);
 }
@@ -404,12 +395,12 @@ where
 
 #[test]
 fn clones_share_the_average_of_their_training() {
-    let mut learner = learner(EmaLearner::new(Net::new(0.0, &device()), constant(0.5)));
+    let mut learner = learner(Net::new(0.0, &device()).with_ema(constant(0.5)));
     let before_training = learner.model();
     drive(&mut learner, &batches(0..12, 4, &device()));
 
     let after = learner.model();
-    assert_eq!(before_training.average().unwrap().num_updates(), 3);
+    assert_eq!(before_training.ema().unwrap().num_updates(), 3);
     assert_same(
         &average_values(&before_training),
         &average_values(&after),
@@ -418,17 +409,17 @@ fn clones_share_the_average_of_their_training() {
     assert!(difference(&average_values(&after), &values(&Net::new(0.0, &device()))) > 0.01);
 }
 
-/// Fails if `EmaLearner::fork` clones the handle (the fork and the training then write into the same
+/// Fails if `WithEma::fork` clones the handle (the fork and the training then write into the same
 /// average), or if a changed fork is not given an average of its own.
 #[test]
 fn a_fork_and_the_training_it_came_from_do_not_disturb_each_other() {
     let device = device();
     let net = Net::new(0.0, &device);
-    let mut recursion = Recursion::new(&values(&net));
-    let mut learner = learner(EmaLearner::new(net, constant(0.5)));
+    let mut recursion = Recursion::of_run(&values(&net));
+    let mut learner = learner(net.with_ema(constant(0.5)));
     for batch in batches(0..8, 4, &device) {
         drive(&mut learner, &[batch]);
-        recursion.step(&values(learner.model().online()), 0.5);
+        recursion.step(&synced_values(learner.model().online()), 0.5);
     }
 
     // The fork changes first.
@@ -439,29 +430,29 @@ fn a_fork_and_the_training_it_came_from_do_not_disturb_each_other() {
         &before,
         "the average after a fork's step",
     );
-    assert_eq!(learner.model().average().unwrap().num_updates(), 2);
-    assert_eq!(fork.average().unwrap().num_updates(), 3);
+    assert_eq!(learner.model().ema().unwrap().num_updates(), 2);
+    assert_eq!(fork.ema().unwrap().num_updates(), 3);
     let mut forked = recursion.clone();
-    forked.step(&values(fork.online()), 0.5);
+    forked.step(&synced_values(fork.online()), 0.5);
     assert!(forked.distance(&average_values(&fork)) < 1e-6);
 
     // The training changes first.
     let fork = learner.model().fork(&device);
     drive(&mut learner, &batches(8..12, 4, &device));
-    recursion.step(&values(learner.model().online()), 0.5);
+    recursion.step(&synced_values(learner.model().online()), 0.5);
     assert_same(&average_values(&fork), &before, "the average of a fork");
-    assert_eq!(fork.average().unwrap().num_updates(), 2);
+    assert_eq!(fork.ema().unwrap().num_updates(), 2);
     assert!(recursion.distance(&average_values(&learner.model())) < 1e-6);
     assert!(recursion.distance(&before) > 1e-3);
 }
 
-/// Fails if `EmaLearner::valid` does not fix the averaged weights.
+/// Fails if `WithEma::valid` does not fix the averaged weights.
 #[test]
 fn a_validation_snapshot_does_not_change_with_later_steps() {
-    let mut learner = learner(EmaLearner::new(Net::new(0.0, &device()), constant(0.5)));
+    let mut learner = learner(Net::new(0.0, &device()).with_ema(constant(0.5)));
     drive(&mut learner, &batches(0..8, 4, &device()));
     let snapshot = learner.model().valid();
-    let loss = |model: &EmaLearner<Net>| {
+    let loss = |model: &WithEma<Net>| {
         let output = InferenceStep::step(model, batch(&[20, 21], &device().inner()));
         output.loss.into_scalar::<f32>()
     };
@@ -486,16 +477,17 @@ fn a_validation_snapshot_does_not_change_with_later_steps() {
 /// The counters of a snapshot, and a record made of it, belong to the weights in it.
 #[test]
 fn a_record_of_a_validation_snapshot_holds_the_average_of_that_moment() {
-    let mut learner = learner(EmaLearner::new(Net::new(0.0, &device()), constant(0.5)));
+    let mut learner = learner(Net::new(0.0, &device()).with_ema(constant(0.5)));
     drive(&mut learner, &batches(0..8, 4, &device()));
     let snapshot = learner.model().valid();
     let taken = values(&snapshot.clone().into_ema());
 
     drive(&mut learner, &batches(8..24, 4, &device()));
-    let loaded = EmaLearner::new(Net::new(5.0, &device()), constant(0.5))
+    let loaded = Net::new(5.0, &device())
+        .with_ema(constant(0.5))
         .load_record(snapshot.into_record());
     assert_same(&average_values(&loaded), &taken, "averaged weights");
-    assert_eq!(loaded.average().unwrap().num_updates(), 2);
+    assert_eq!(loaded.ema().unwrap().num_updates(), 2);
 }
 
 /// The last value in a metric's log file of the training split.
@@ -511,7 +503,7 @@ fn monitor_shows_decay_updates_and_distance() {
     let directory = Folder::temporary();
     let (net, trace) = Net::new(0.4, &device()).traced();
     let config = EmaConfig::new().with_decay(Decay::power_warmup(0.6));
-    let model = EmaLearner::new(net, config);
+    let model = net.with_ema(config);
     let monitor = model.monitor();
     let result = training(directory.path(), 0..20, 20..24)
         .metric_train_numeric(monitor.decay())
@@ -521,15 +513,15 @@ fn monitor_shows_decay_updates_and_distance() {
         .num_epochs(2)
         .launch(learner(model));
 
-    let average = result.model.average().unwrap();
+    let average = result.model.ema().unwrap();
     assert_eq!(average.num_updates(), 10);
     assert_eq!(monitor.num_updates(), 10);
     assert_eq!(monitor.current_decay(), average.current_decay());
     assert_eq!(monitor.current_decay(), 1.0 - 11.0_f64.powf(-0.6));
 
-    // Measured at steps 4 and 8, over weights and biases, before anything else changed.
+    // Measured at steps 4 and 8, over everything that is averaged, before anything else changed.
     let steps = trace.steps();
-    let mut recursion = Recursion::new(&values(&Net::new(0.4, &device())));
+    let mut recursion = Recursion::of_run(&values(&Net::new(0.4, &device())));
     for (n, online) in (0..8).zip(&steps) {
         recursion.step(online, 1.0 - (1.0 + n as f64).powf(-0.6));
     }
@@ -573,7 +565,9 @@ fn weights_that_are_not_finite_stop_the_training_and_say_where() {
     let directory = Folder::temporary();
     let config = constant(0.5).with_non_finite(NonFinite::Error);
     let training = training(directory.path(), 0..40, 40..44).num_epochs(3);
-    let model = EmaLearner::new(poisoned(4), config).with_interrupter(training.interrupter());
+    let model = poisoned(4)
+        .with_ema(config)
+        .with_interrupter(training.interrupter());
     let result = training.launch(learner(model));
 
     let reason = result
@@ -582,7 +576,7 @@ fn weights_that_are_not_finite_stop_the_training_and_say_where() {
         .reason
         .unwrap();
     assert!(reason.contains("`body.weight`"), "{reason}");
-    let average = result.model.average().unwrap();
+    let average = result.model.ema().unwrap();
     // The fourth of 30 steps was the last, and left no trace in the average.
     assert_eq!((average.num_steps(), average.num_updates()), (3, 3));
     let finite = |values: &Values| values.values().flatten().all(|value| value.is_finite());
@@ -593,24 +587,24 @@ fn weights_that_are_not_finite_stop_the_training_and_say_where() {
 #[test]
 fn weights_that_are_not_finite_panic_without_an_interrupter() {
     let config = constant(0.5).with_non_finite(NonFinite::Error);
-    let mut learner = learner(EmaLearner::new(poisoned(2), config));
+    let mut learner = learner(poisoned(2).with_ema(config));
     drive(&mut learner, &batches(0..4, 4, &device()));
     let panic = catch_unwind(AssertUnwindSafe(|| {
         drive(&mut learner, &batches(4..8, 4, &device()));
     }));
     let message = *panic.unwrap_err().downcast::<String>().unwrap();
     assert!(message.contains("`body.weight`"), "{message}");
-    assert_eq!(learner.model().average().unwrap().num_updates(), 1);
+    assert_eq!(learner.model().ema().unwrap().num_updates(), 1);
 }
 
 #[test]
 fn weights_that_are_not_finite_are_skipped_and_counted() {
     let config = constant(0.5).with_non_finite(NonFinite::Skip);
-    let model = EmaLearner::new(poisoned(3), config);
+    let model = poisoned(3).with_ema(config);
     let monitor = model.monitor();
-    let mut learner: Learner<EmaLearner<Net>> = learner(model);
+    let mut learner: Learner<WithEma<Net>> = learner(model);
     drive(&mut learner, &batches(0..20, 4, &device()));
-    let average = learner.model().average().unwrap();
+    let average = learner.model().ema().unwrap();
     // NaN stays in the online weights from the third step on.
     assert_eq!((average.num_updates(), average.num_skipped()), (2, 3));
     assert_eq!(monitor.num_updates(), 2);
@@ -619,14 +613,15 @@ fn weights_that_are_not_finite_are_skipped_and_counted() {
 /// An average that came with a record is kept, wherever it is then put.
 #[test]
 fn average_of_a_record_is_kept_when_it_is_given_a_device() {
-    let mut learner = learner(EmaLearner::new(Net::new(0.0, &device()), constant(0.5)));
+    let mut learner = learner(Net::new(0.0, &device()).with_ema(constant(0.5)));
     drive(&mut learner, &batches(0..12, 4, &device()));
     let trained = average_values(&learner.model());
-    let loaded = EmaLearner::new(Net::new(3.0, &device()), constant(0.5))
+    let loaded = Net::new(3.0, &device())
+        .with_ema(constant(0.5))
         .load_record(learner.model().into_record())
         .with_device(&device().inner());
 
-    let average = loaded.average().unwrap();
+    let average = loaded.ema().unwrap();
     assert_eq!(average.device(), Some(device().inner()));
     assert_eq!(average.num_updates(), 3);
     assert_same(&average_values(&loaded), &trained, "the average");

@@ -23,7 +23,7 @@ use burn_ema_tests::learner::{
     Batch, Net, Recursion, adam, assert_same, average_values, batches, device, difference, learner,
     mean_squared_error, training, values,
 };
-use burn_ema_train::{EmaLearner, Online, Validation};
+use burn_ema_train::{EmaExt, Online, Validation, WithEma};
 
 fn constant(decay: f64) -> EmaConfig {
     EmaConfig::new().with_decay(Decay::constant(decay))
@@ -51,7 +51,7 @@ fn losses(model: &Net) -> Vec<f64> {
     batches.into_iter().map(loss).collect()
 }
 
-fn train(directory: &Path, model: EmaLearner<Net>) -> LearningResult<EmaLearner<Net>> {
+fn train(directory: &Path, model: WithEma<Net>) -> LearningResult<WithEma<Net>> {
     training(directory, 0..20, 20..30)
         .metrics((LossMetric::new(),))
         .num_epochs(2)
@@ -63,7 +63,7 @@ fn validation_runs_on_the_average_by_default() {
     let directory = Folder::temporary();
     let result = train(
         directory.path(),
-        EmaLearner::new(Net::new(0.5, &device()), constant(0.8)),
+        Net::new(0.5, &device()).with_ema(constant(0.8)),
     );
     let (ema, online) = (
         losses(&result.model.clone().into_ema()),
@@ -77,7 +77,7 @@ fn validation_runs_on_the_average_by_default() {
 #[test]
 fn validation_runs_on_the_online_weights_by_choice() {
     let directory = Folder::temporary();
-    let model = EmaLearner::new(Net::new(0.5, &device()), constant(0.8));
+    let model = Net::new(0.5, &device()).with_ema(constant(0.8));
     let result = train(directory.path(), model.with_validation(Validation::Online));
     let (ema, online) = (
         losses(&result.model.clone().into_ema()),
@@ -90,7 +90,9 @@ fn validation_runs_on_the_online_weights_by_choice() {
 #[test]
 fn validation_runs_on_both_side_by_side() {
     let directory = Folder::temporary();
-    let model = EmaLearner::new(Net::new(0.5, &device()), constant(0.8)).side_by_side();
+    let model = Net::new(0.5, &device())
+        .with_ema(constant(0.8))
+        .side_by_side();
     let result = training(directory.path(), 0..20, 20..30)
         .metrics((LossMetric::new(),))
         .metric_valid_numeric(Online::new(LossMetric::new()))
@@ -117,8 +119,8 @@ fn validation_runs_on_both_side_by_side() {
 fn result_gives_the_average_and_the_online_model() {
     let directory = Folder::temporary();
     let (net, trace) = Net::new(0.5, &device()).traced();
-    let recursion = Recursion::new(&values(&net));
-    let result = train(directory.path(), EmaLearner::new(net, constant(0.8)));
+    let recursion = Recursion::of_run(&values(&net));
+    let result = train(directory.path(), net.with_ema(constant(0.8)));
     let recursion = recursion.steps(&trace.steps(), |_| 0.8);
 
     let ema = values(&result.model.clone().into_ema());
@@ -141,14 +143,14 @@ fn result_gives_the_average_and_the_online_model() {
 #[test]
 fn average_on_a_device_of_its_own_is_validated_too() {
     let directory = Folder::temporary();
-    let model = EmaLearner::new(Net::new(0.5, &device()), constant(0.8));
+    let model = Net::new(0.5, &device()).with_ema(constant(0.8));
     let result = train(directory.path(), model.with_device(&elsewhere()));
     assert_eq!(
         logged(directory.path(), 2, "Loss"),
         losses(&result.model.clone().into_ema())
     );
-    assert_eq!(result.model.average().unwrap().device(), Some(elsewhere()));
-    assert_eq!(result.model.average().unwrap().num_updates(), 10);
+    assert_eq!(result.model.ema().unwrap().device(), Some(elsewhere()));
+    assert_eq!(result.model.ema().unwrap().num_updates(), 10);
 }
 
 /// A model of one weight, whose optimizer sets it to the next number of a script. Its loss is the
@@ -223,7 +225,9 @@ fn train_scripted(directory: &Path, validation: Validation) -> (u64, Vec<String>
     let loss = LossMetric::new();
     let (mean, lowest) = (Aggregate::Mean, Direction::Lowest);
     let patience = StoppingCondition::NoImprovementSince { n_epochs: 2 };
-    let model = EmaLearner::new(scripted(), constant(0.5)).with_validation(validation);
+    let model = scripted()
+        .with_ema(constant(0.5))
+        .with_validation(validation);
     let result = training(directory, 0..4, 4..8)
         .metrics((LossMetric::new(),))
         .with_default_checkpointers()
@@ -247,7 +251,7 @@ fn train_scripted(directory: &Path, validation: Validation) -> (u64, Vec<String>
     let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
     let mut names: Vec<String> = names.filter(|name| name.starts_with("model")).collect();
     names.sort();
-    (result.model.average().unwrap().num_steps(), names)
+    (result.model.ema().unwrap().num_steps(), names)
 }
 
 #[test]
@@ -262,7 +266,7 @@ fn best_checkpoint_and_early_stopping_go_by_the_average() {
 
     // What it keeps is the best average.
     let record = ModuleRecord::load(directory.path().join("checkpoint/model-1.bpk")).unwrap();
-    let best = EmaLearner::new(scripted(), constant(0.5)).load_record(record);
+    let best = scripted().with_ema(constant(0.5)).load_record(record);
     assert_eq!(average_values(&best)["weight"], [0.0]);
     assert_eq!(values(best.online())["weight"], [-4.0]);
 }

@@ -5,8 +5,9 @@ use burn_flex::{Flex, FlexTensor, Layout};
 use bytemuck::Pod;
 use half::{bf16, f16};
 
+use crate::batch::Batch;
 use crate::host::{self, Lerp, Numbers, Piece};
-use crate::{Batch, LerpOps};
+use crate::ops::LerpOps;
 
 impl LerpOps for Flex {
     fn lerp_batch(batch: Batch<Self>) -> Vec<FlexTensor> {

@@ -10,7 +10,8 @@ use burn_fusion::custom::{
 use burn_fusion::{ExecutionError, Fusion, FusionBackend, FusionRuntime};
 
 use super::cube::queue;
-use crate::{Batch, GuardOps, LerpOps, Member};
+use crate::batch::{Batch, Member};
+use crate::ops::{GuardOps, LerpOps};
 
 impl<B: FusionBackend + LerpOps> LerpOps for Fusion<B> {
     fn lerp_batch(batch: Batch<Self>) -> Vec<FloatTensor<Self>> {

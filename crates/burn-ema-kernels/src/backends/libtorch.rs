@@ -4,12 +4,14 @@
 // SAFETY: `slice` and `slice_mut` are the only unsafe functions called, and say what they need.
 #![allow(unsafe_code)]
 
+use burn::backend::BackendTensor;
 use burn_tch::{LibTorch, TchTensor};
 use half::{bf16, f16};
 use tch::{Device, Kind, Tensor};
 
+use crate::batch::Batch;
 use crate::host::{self, Numbers, Piece};
-use crate::{Batch, LerpOps};
+use crate::ops::LerpOps;
 
 /// Values up to which a call of `lerp_` takes longer than the work.
 const SMALL: usize = 1 << 14;
@@ -58,7 +60,7 @@ pub(crate) fn numbers(tensor: &TchTensor) -> Option<Numbers<'_>> {
     }
 }
 
-/// The tensor, in memory of its own: whoever else holds it keeps what it is.
+/// The tensor, in its own memory: other holders keep what it is.
 fn owned(value: TchTensor) -> TchTensor {
     match value.can_mut() {
         true => value,
@@ -120,4 +122,19 @@ unsafe fn slice_mut<E>(tensor: &mut Tensor) -> &mut [E] {
         // SAFETY: as in `slice`, and nobody else looks at them.
         length => unsafe { std::slice::from_raw_parts_mut(tensor.data_ptr().cast(), length) },
     }
+}
+
+/// Whether both are views of the same memory.
+pub(crate) fn is_same_memory(a: &BackendTensor<LibTorch>, b: &BackendTensor<LibTorch>) -> bool {
+    use BackendTensor::{Bool, Float, Int};
+
+    let (Float(a) | Int(a) | Bool(a), Float(b) | Int(b) | Bool(b)) = (a, b) else {
+        return false;
+    };
+    let (a, b) = (&a.tensor, &b.tensor);
+    std::ptr::eq(a.data_ptr(), b.data_ptr())
+        && a.device() == b.device()
+        && a.kind() == b.kind()
+        && a.size() == b.size()
+        && a.stride() == b.stride()
 }

@@ -1,10 +1,12 @@
 //! NdArray: reference-counted arrays of f32 or f64, which copy themselves when they change and are shared.
 
+use burn::backend::BackendTensor;
 use burn_ndarray::{NdArray, NdArrayTensor};
 use ndarray::{ArcArray, ArrayView, IxDyn, Zip};
 
+use crate::batch::Batch;
 use crate::host::{self, Lerp, Numbers, Piece};
-use crate::{Batch, LerpOps};
+use crate::ops::LerpOps;
 
 impl LerpOps for NdArray {
     fn lerp_batch(batch: Batch<Self>) -> Vec<NdArrayTensor> {
@@ -63,4 +65,23 @@ fn add<'a, E: Lerp<E> + Copy>(
     Zip::from(value.view_mut())
         .and(&source)
         .for_each(|average, source| E::lerp_one(average, source, weight));
+}
+
+/// Whether both are views of the same memory.
+pub(crate) fn is_same_memory(a: &BackendTensor<NdArray>, b: &BackendTensor<NdArray>) -> bool {
+    match (a, b) {
+        (
+            BackendTensor::Float(NdArrayTensor::F32(a)),
+            BackendTensor::Float(NdArrayTensor::F32(b)),
+        ) => is_same(a.view(), b.view()),
+        (
+            BackendTensor::Float(NdArrayTensor::F64(a)),
+            BackendTensor::Float(NdArrayTensor::F64(b)),
+        ) => is_same(a.view(), b.view()),
+        _ => false,
+    }
+}
+
+fn is_same<E>(a: ArrayView<'_, E, IxDyn>, b: ArrayView<'_, E, IxDyn>) -> bool {
+    std::ptr::eq(a.as_ptr(), b.as_ptr()) && a.shape() == b.shape() && a.strides() == b.strides()
 }

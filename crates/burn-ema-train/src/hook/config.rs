@@ -3,20 +3,23 @@
 use std::collections::BTreeMap;
 
 use burn::config::Config;
-use burn_ema::twin::{self, Pair};
-use burn_ema::{Decay, Rule};
+use burn_ema::Decay;
+use burn_ema::config::NonFinite;
+use burn_ema::decay::DecaySchedule;
+use burn_ema::submodule::{SubmodulePair, is_at_or_within};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::HookError;
+use crate::hook::error::HookError;
+use crate::hook::hooks::Priority;
 
-/// Suffix of the name of an averaged twin.
+/// Suffix of the name of an EMA copy.
 const SUFFIX: &str = "_ema";
 
 /// The interpolation that is built in.
-pub(super) const LERP: &str = "lerp";
+pub(crate) const LERP: &str = "lerp";
 
 /// Configuration of an [`EmaHook`](super::EmaHook), with the parameters and defaults of mmagic's
-/// `ExponentialMovingAverageHook`.
+/// `ExponentialMovingAverageHook`. A `dict` of an mmagic configuration works as JSON, with its `type` and `priority`.
 ///
 /// # Example
 ///
@@ -26,34 +29,56 @@ pub(super) const LERP: &str = "lerp";
 ///
 /// let config = EmaHookConfig::new("generator_ema").with_interval(1).with_start_iter(4_000);
 ///
-/// let json = r#"{ "module_keys": "generator_ema", "interval": 1, "start_iter": 4000 }"#;
+/// let json = r#"{ "type": "ExponentialMovingAverageHook", "module_keys": "generator_ema", "interval": 1,
+///                 "start_iter": 4000 }"#;
 /// assert_eq!(EmaHookConfig::load_binary(json.as_bytes()).unwrap(), config);
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct EmaHookConfig {
-    /// Paths of the averaged twins in the model, each ending in `_ema`; the source is what is left
+    /// Paths of the EMA copies in the model, each ending in `_ema`; the source is what is left
     /// without that: `generator_ema` follows `generator`, `ema.generator_ema` follows `ema.generator`.
     pub module_keys: ModuleKeys,
-    /// Name of the interpolation: `lerp` (the default), or one
-    /// [of your own](super::EmaHook::with_interpolation).
-    #[serde(default = "lerp")]
-    pub interp_mode: String,
+    /// Name of the interpolation. Default: that of the [interpolation](super::EmaHook::with_interpolation) that the hook is
+    /// given, and `lerp` without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interp_mode: Option<String>,
     /// Arguments of the interpolation.
     #[serde(default, deserialize_with = "null_is_default")]
     pub interp_cfg: InterpConfig,
-    /// A decay rule in place of the momentum of what is trained, which mmagic has not. Default: none.
+    /// A decay schedule instead of the momentum of what is trained, which mmagic does not have. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decay: Option<Decay>,
-    /// Number of iterations from one average to the next. Zero or less: never. Default: -1.
+    /// Number of iterations from one update to the next. Zero or less: never. Default: -1.
     #[serde(default = "never")]
     pub interval: i64,
-    /// Number of iterations during which the twins stay copies of their sources. Default: 0.
+    /// Number of iterations during which the EMA copies are equal to their sources. Default: 0.
     #[serde(default)]
     pub start_iter: u64,
     /// What `interval` and `start_iter` count. Default: iterations, as mmagic.
     #[serde(default)]
     pub counting: Counting,
+    /// What happens when a source holds NaN or infinity, which mmagic averages. Default: propagate.
+    #[serde(default = "propagate")]
+    pub non_finite: NonFinite,
+    /// When the hook is called among others, by number or by mmengine's name, e.g. `VERY_HIGH`. Default: `NORMAL`.
+    #[serde(default)]
+    pub priority: Priority,
+    /// mmagic's name of the hook, which may be there.
+    #[serde(default, rename = "type", skip_serializing)]
+    registered: Registered,
+}
+
+/// The name under which mmagic registers the hook.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+enum Registered {
+    #[default]
+    ExponentialMovingAverageHook,
+}
+
+fn propagate() -> NonFinite {
+    NonFinite::Propagate
 }
 
 /// Arguments of an interpolation.
@@ -65,13 +90,13 @@ pub struct InterpConfig {
     /// Weight of the new value of everything else that is a float: frozen parameters and buffers, in
     /// `(0, 1]`. Default: 1, a copy.
     pub momentum_nontrainable: f64,
-    /// Numbers for an interpolation of your own. `lerp` refuses them: one is probably a misspelled momentum.
+    /// Numbers for your own interpolation. With `lerp` they are an error: one is probably a misspelled momentum.
     #[serde(flatten)]
     pub extra: BTreeMap<String, f64>,
 }
 
 /// One or several [paths](EmaHookConfig::module_keys).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum ModuleKeys {
     /// One.
@@ -90,10 +115,6 @@ pub enum Counting {
     OptimizerSteps,
 }
 
-fn lerp() -> String {
-    LERP.into()
-}
-
 fn never() -> i64 {
     -1
 }
@@ -110,119 +131,145 @@ where
 impl Config for EmaHookConfig {}
 
 impl EmaHookConfig {
-    /// The defaults: with `interval` -1 the twins stay what they are. Set at least
+    /// The defaults: with `interval` -1 the EMA copies never change after the start. Set at least
     /// [`with_interval`](Self::with_interval).
     pub fn new(module_keys: impl Into<ModuleKeys>) -> Self {
         Self {
             module_keys: module_keys.into(),
-            interp_mode: lerp(),
+            interp_mode: None,
             interp_cfg: InterpConfig::default(),
             decay: None,
             interval: never(),
             start_iter: 0,
             counting: Counting::default(),
+            non_finite: propagate(),
+            priority: Priority::NORMAL,
+            registered: Registered::default(),
         }
     }
 
     /// Sets [`interp_mode`](Self::interp_mode).
+    #[must_use]
     pub fn with_interp_mode(mut self, interp_mode: impl Into<String>) -> Self {
-        self.interp_mode = interp_mode.into();
+        self.interp_mode = Some(interp_mode.into());
         self
     }
 
     /// Sets [`interp_cfg`](Self::interp_cfg).
+    #[must_use]
     pub fn with_interp_cfg(mut self, interp_cfg: InterpConfig) -> Self {
         self.interp_cfg = interp_cfg;
         self
     }
 
     /// Sets the [momentum](InterpConfig::momentum) of what is trained.
+    #[must_use]
     pub fn with_momentum(mut self, momentum: f64) -> Self {
         self.interp_cfg.momentum = momentum;
         self
     }
 
     /// Sets the [momentum](InterpConfig::momentum_nontrainable) of what is not trained.
+    #[must_use]
     pub fn with_momentum_nontrainable(mut self, momentum: f64) -> Self {
         self.interp_cfg.momentum_nontrainable = momentum;
         self
     }
 
-    /// Averages what is trained by a [decay rule](Self::decay): a warm-up, say, or an average by half-life.
+    /// Averages what is trained by a [decay schedule](Self::decay): a warm-up, or a half-life.
+    #[must_use]
     pub fn with_decay(mut self, decay: Decay) -> Self {
         self.decay = Some(decay);
         self
     }
 
     /// Sets [`interval`](Self::interval).
+    #[must_use]
     pub fn with_interval(mut self, interval: i64) -> Self {
         self.interval = interval;
         self
     }
 
     /// Sets [`start_iter`](Self::start_iter).
+    #[must_use]
     pub fn with_start_iter(mut self, start_iter: u64) -> Self {
         self.start_iter = start_iter;
         self
     }
 
     /// Sets [`counting`](Self::counting).
+    #[must_use]
     pub fn with_counting(mut self, counting: Counting) -> Self {
         self.counting = counting;
         self
     }
 
-    /// Checks the decay rule, if there is one.
+    /// Sets what happens at [NaN and infinity](Self::non_finite).
+    #[must_use]
+    pub fn with_non_finite(mut self, non_finite: NonFinite) -> Self {
+        self.non_finite = non_finite;
+        self
+    }
+
+    /// Sets [`priority`](Self::priority).
+    #[must_use]
+    pub fn with_priority(mut self, priority: Priority) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// Checks the decay schedule, if there is one, of a hook with an interpolation of this name.
     ///
     /// # Errors
     ///
-    /// If it is not valid, there is a momentum beside it, or the interpolation is not `lerp`.
-    pub(super) fn validate_decay(&self) -> Result<(), HookError> {
+    /// If the schedule is not valid, there is a momentum beside it, or the interpolation is not `lerp`.
+    pub(crate) fn validate_decay(&self, interpolation: &str) -> Result<(), HookError> {
         let Some(decay) = &self.decay else {
             return Ok(());
         };
-        if self.interp_mode != LERP || self.interp_cfg.momentum != InterpConfig::default().momentum
-        {
+        if interpolation != LERP || self.interp_cfg.momentum != InterpConfig::default().momentum {
             return Err(HookError::DecayAndMomentum);
         }
-        decay.validate().map_err(HookError::decay)
+        decay
+            .validate()
+            .map_err(|problem| HookError::Decay { problem })
     }
 
-    /// The path of each twin, with that of its source.
+    /// The path of each EMA copy, with that of its source.
     ///
     /// # Errors
     ///
     /// If there is no path, one does not end in `_ema` after a name, one is there twice, or one leads into
-    /// the twin of another.
-    pub(super) fn pairs(&self) -> Result<Vec<Pair>, HookError> {
+    /// the EMA copy of another.
+    pub(crate) fn pairs(&self) -> Result<Vec<SubmodulePair>, HookError> {
         let keys = self.module_keys.as_slice();
         if keys.is_empty() {
             return Err(HookError::NoKeys);
         }
-        let mut pairs: Vec<Pair> = Vec::new();
+        let mut pairs: Vec<SubmodulePair> = Vec::new();
         for key in keys {
             let source = key.strip_suffix(SUFFIX);
             let is_name = |source: &&str| !source.is_empty() && !source.ends_with('.');
             let Some(source) = source.filter(is_name) else {
                 return Err(HookError::KeyWithoutSuffix { key: key.clone() });
             };
-            if pairs.iter().any(|pair| pair.twin == *key) {
+            if pairs.iter().any(|pair| pair.ema == *key) {
                 return Err(HookError::KeyTwice { key: key.clone() });
             }
-            pairs.push(Pair {
+            pairs.push(SubmodulePair {
                 source: source.to_string(),
-                twin: key.clone(),
+                ema: key.clone(),
             });
         }
         for (pair, other) in pairs
             .iter()
             .flat_map(|pair| pairs.iter().map(move |o| (pair, o)))
         {
-            let inside = |path: &str| twin::is_at_or_within(path, &other.twin);
-            if pair != other && (inside(&pair.source) || inside(&pair.twin)) {
-                return Err(HookError::KeyWithinTwin {
-                    key: pair.twin.clone(),
-                    twin: other.twin.clone(),
+            let inside = |path: &str| is_at_or_within(path, &other.ema);
+            if pair != other && (inside(&pair.source) || inside(&pair.ema)) {
+                return Err(HookError::KeyWithinEma {
+                    key: pair.ema.clone(),
+                    ema: other.ema.clone(),
                 });
             }
         }
@@ -246,7 +293,7 @@ impl InterpConfig {
     }
 
     /// Checks both momenta.
-    pub(super) fn validate_momenta(&self) -> Result<(), HookError> {
+    pub(crate) fn validate_momenta(&self) -> Result<(), HookError> {
         let Self {
             momentum,
             momentum_nontrainable,

@@ -1,20 +1,20 @@
-//! Why an [`EmaHook`](super::EmaHook) refuses to run.
+//! Errors of an [`EmaHook`](super::EmaHook).
 
 use burn_ema::EmaError;
-use burn_ema::twin::TwinError;
+use burn_ema::RulesError;
 
 /// An error of an [`EmaHook`](super::EmaHook). Whenever one is returned, every value of the model is what
 /// it was before the call.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HookError {
-    /// There is nothing to average.
-    #[error("module_keys is empty: name at least one averaged network, e.g. `generator_ema`")]
+    /// No submodule is named.
+    #[error("module_keys is empty: name at least one EMA copy, e.g. `generator_ema`")]
     NoKeys,
 
-    /// The name of a twin does not say which network it follows.
+    /// The name of an EMA copy does not say which submodule it follows.
     #[error(
-        "module key `{key}` does not end in `_ema`: call the averaged network as the one that it \
+        "module key `{key}` does not end in `_ema`: call the EMA copy as the submodule that it \
          follows, with `_ema` behind it"
     )]
     KeyWithoutSuffix {
@@ -22,23 +22,23 @@ pub enum HookError {
         key: String,
     },
 
-    /// A twin would be averaged twice at each update.
-    #[error("module key `{key}` is there twice: name each averaged network once")]
+    /// An EMA copy would be averaged twice at each update.
+    #[error("module key `{key}` is there twice: name each EMA copy once")]
     KeyTwice {
         /// The key.
         key: String,
     },
 
-    /// A key leads into the twin of another, which is not trained and so cannot be followed or shared.
+    /// A key leads into the EMA copy of another, which is not trained and so cannot be followed or shared.
     #[error(
-        "module key `{key}` leads into `{twin}`, which is an averaged network itself: follow the trained \
-         network, or leave one of the two keys out"
+        "module key `{key}` leads into `{ema}`, which is an EMA copy itself: follow the submodule that is trained, \
+         or leave one of the two keys out"
     )]
-    KeyWithinTwin {
+    KeyWithinEma {
         /// The key.
         key: String,
         /// The other one.
-        twin: String,
+        ema: String,
     },
 
     /// `lerp` has no such argument.
@@ -71,21 +71,21 @@ pub enum HookError {
         found: f64,
     },
 
-    /// A decay rule is not valid, or gave something that is no decay.
+    /// A decay schedule is not valid, or gave a number that is no decay.
     #[error("decay: {problem}")]
     Decay {
-        /// What is wrong with it.
-        problem: String,
+        /// What is wrong with the schedule.
+        problem: RulesError,
     },
 
-    /// There is more than one answer to how far twins move.
+    /// There is more than one answer to how far EMA copies move.
     #[error(
-        "decay is there beside a momentum or an interpolation of your own: write one of `decay`, \
+        "there is a decay beside a momentum or your own interpolation: write one of `decay`, \
          `momentum` and `interp_mode`"
     )]
     DecayAndMomentum,
 
-    /// There is no interpolation of that name.
+    /// No interpolation has that name.
     #[error(
         "interp_mode `{mode}` is unknown: write `lerp`, or hand the hook an interpolation of that name \
          with `EmaHook::with_interpolation`"
@@ -104,20 +104,20 @@ pub enum HookError {
         problem: String,
     },
 
-    /// The networks of a key cannot be paired.
+    /// The submodules of a key cannot be paired or updated.
     #[error("module key `{key}`: {problem}")]
-    Twin {
+    Submodule {
         /// The key.
         key: String,
         /// What is wrong, and what to do.
-        problem: TwinError,
+        problem: Box<EmaError>,
     },
 
-    /// A resumed run has twins that share running statistics with other networks.
+    /// A resumed run has EMA copies that share running statistics with other submodules.
     #[error(
-        "a twin shares BatchNorm's running statistics with another network in a run that is resumed, so \
+        "an EMA copy shares BatchNorm's running statistics with another submodule in a run that is resumed, so \
          that a record put both into one place: call `EmaHook::begin` on the model before loading the \
-         record, or before this if the twin was made after loading"
+         record, or before this if the EMA copy was made after loading"
     )]
     SharedStatistics,
 
@@ -125,12 +125,4 @@ pub enum HookError {
     /// [`before_run`](super::Hook::before_run).
     #[error("the hook was called before the run began: call `before_run` of all hooks first")]
     NotBegun,
-}
-
-impl HookError {
-    pub(super) fn decay(problem: EmaError) -> Self {
-        Self::Decay {
-            problem: problem.to_string(),
-        }
-    }
 }

@@ -3,6 +3,8 @@
 use std::fmt;
 
 use burn::module::Module;
+use serde::de::{self, Deserializer};
+use serde::{Deserialize, Serialize};
 
 /// A training loop that hooks can look into.
 ///
@@ -120,7 +122,9 @@ pub trait Hook<R: Runner + ?Sized> {
 }
 
 /// When a hook is called among others: lower ones first. The names and numbers are mmengine's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+///
+/// In a configuration file it is a number or one of these names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Priority(pub u8);
 
 impl Priority {
@@ -142,6 +146,47 @@ impl Priority {
     pub const VERY_LOW: Self = Self(90);
     /// After all others.
     pub const LOWEST: Self = Self(100);
+}
+
+/// mmengine's names, as they are written in its configurations.
+const NAMES: [(&str, Priority); 9] = [
+    ("HIGHEST", Priority::HIGHEST),
+    ("VERY_HIGH", Priority::VERY_HIGH),
+    ("HIGH", Priority::HIGH),
+    ("ABOVE_NORMAL", Priority::ABOVE_NORMAL),
+    ("NORMAL", Priority::NORMAL),
+    ("BELOW_NORMAL", Priority::BELOW_NORMAL),
+    ("LOW", Priority::LOW),
+    ("VERY_LOW", Priority::VERY_LOW),
+    ("LOWEST", Priority::LOWEST),
+];
+
+impl<'de> Deserialize<'de> for Priority {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Number(u8),
+            Name(String),
+        }
+        match Written::deserialize(deserializer)? {
+            Written::Number(number) if number <= 100 => Ok(Self(number)),
+            Written::Number(number) => Err(de::Error::custom(format!(
+                "priority must be at most 100, found {number}"
+            ))),
+            Written::Name(name) => {
+                let known = NAMES
+                    .into_iter()
+                    .find(|(known, _)| *known == name.to_uppercase());
+                known.map(|(_, priority)| priority).ok_or_else(|| {
+                    let names = NAMES.map(|(name, _)| name).join(", ");
+                    de::Error::custom(format!(
+                        "priority `{name}` is unknown: write a number or one of {names}"
+                    ))
+                })
+            }
+        }
+    }
 }
 
 impl Default for Priority {
@@ -190,7 +235,7 @@ impl Default for Priority {
 /// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
 /// ```
 pub struct Hooks<R: Runner + ?Sized> {
-    hooks: Vec<Box<dyn Hook<R>>>,
+    hooks: Vec<(Priority, Box<dyn Hook<R>>)>,
 }
 
 impl<R: Runner + ?Sized> Default for Hooks<R> {
@@ -201,7 +246,7 @@ impl<R: Runner + ?Sized> Default for Hooks<R> {
 
 impl<R: Runner + ?Sized> fmt::Debug for Hooks<R> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let priorities = self.hooks.iter().map(|hook| hook.priority());
+        let priorities = self.hooks.iter().map(|(priority, _)| priority);
         formatter.debug_list().entries(priorities).finish()
     }
 }
@@ -216,7 +261,7 @@ macro_rules! call_all {
             ///
             /// That of the first hook that returns one. The hooks after it are not called.
             pub fn $moment(&mut self, runner: &mut R $(, $argument: $type)?) -> HookResult {
-                for hook in &mut self.hooks {
+                for (_, hook) in &mut self.hooks {
                     hook.$moment(runner $(, $argument)?)?;
                 }
                 Ok(())
@@ -232,6 +277,7 @@ impl<R: Runner + ?Sized> Hooks<R> {
     }
 
     /// Adds a hook.
+    #[must_use]
     pub fn with(mut self, hook: impl Hook<R> + 'static) -> Self {
         self.add(hook);
         self
@@ -239,11 +285,13 @@ impl<R: Runner + ?Sized> Hooks<R> {
 
     /// Adds a hook.
     pub fn add(&mut self, hook: impl Hook<R> + 'static) {
-        let priority = hook.priority();
-        let place = self
-            .hooks
-            .partition_point(|other| other.priority() <= priority);
-        self.hooks.insert(place, Box::new(hook));
+        self.add_at(hook.priority(), hook);
+    }
+
+    /// Adds a hook with another priority than its own: mmengine's `register_hook(hook, priority)`.
+    pub fn add_at(&mut self, priority: Priority, hook: impl Hook<R> + 'static) {
+        let place = self.hooks.partition_point(|(other, _)| *other <= priority);
+        self.hooks.insert(place, (priority, Box::new(hook)));
     }
 
     call_all! {

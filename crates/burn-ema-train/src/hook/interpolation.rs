@@ -1,23 +1,23 @@
-//! Interpolations of the user's own.
+//! Your own interpolations.
 
 use std::fmt;
 
 use burn::tensor::Tensor;
 
-use super::InterpConfig;
+use crate::hook::config::InterpConfig;
 
-/// A way to move an averaged value towards its source, chosen by name with
+/// A way to move a tensor of an EMA copy towards its source, chosen by name with
 /// [`interp_mode`](super::EmaHookConfig::interp_mode).
 ///
-/// Called for each float value of an averaged network when an average is due. Before
-/// [`start_iter`](super::EmaHookConfig::start_iter) values are copied without asking; integers, booleans
-/// and quantized values always.
+/// Called for each float tensor of an EMA copy at every update. Before
+/// [`start_iter`](super::EmaHookConfig::start_iter) tensors are copied without asking; integers, booleans
+/// and quantized tensors always.
 ///
 /// # Example
 ///
 /// ```
 /// use burn::tensor::Tensor;
-/// use burn_ema_train::hook::{EmaHook, EmaHookConfig, InterpConfig, Interpolation, Moment};
+/// use burn_ema_train::hook::{At, EmaHook, EmaHookConfig, InterpConfig, Interpolation};
 ///
 /// /// The mean of everything since the start.
 /// #[derive(Debug)]
@@ -31,16 +31,16 @@ use super::InterpConfig;
 ///     fn interpolate(
 ///         &self,
 ///         source: Tensor<1>,
-///         average: Tensor<1>,
-///         at: Moment,
+///         ema: Tensor<1>,
+///         at: At,
 ///         _config: &InterpConfig,
 ///     ) -> Tensor<1> {
-///         average.clone() + (source - average) / (at.updates + 1) as f64
+///         ema.clone() + (source - ema) / (at.updates + 1) as f64
 ///     }
 /// }
 ///
 /// # use burn::nn::Linear;
-/// let config = EmaHookConfig::new("generator_ema").with_interp_mode("mean").with_interval(1);
+/// let config = EmaHookConfig::new("generator_ema").with_interval(1);
 /// # #[derive(burn::module::Module, Debug)]
 /// # struct Gan { generator: Linear, generator_ema: Linear }
 /// let hook = EmaHook::<Gan>::with_interpolation(config, Mean)?;
@@ -50,15 +50,15 @@ pub trait Interpolation: fmt::Debug + Send + Sync {
     /// Its name.
     fn name(&self) -> &str;
 
-    /// The next value of an average.
+    /// The next value of a tensor of an EMA copy.
     ///
-    /// Both tensors are the values as rows of numbers, in the dtype and on the device of the average;
+    /// Both tensors are rows of numbers, in the dtype and on the device of the EMA copy;
     /// the result must be as long.
     fn interpolate(
         &self,
         source: Tensor<1>,
-        average: Tensor<1>,
-        at: Moment,
+        ema: Tensor<1>,
+        at: At,
         config: &InterpConfig,
     ) -> Tensor<1>;
 
@@ -72,13 +72,14 @@ pub trait Interpolation: fmt::Debug + Send + Sync {
     }
 }
 
-/// Where a run stands when an average is due.
+/// Where a run stands at an update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moment {
+#[non_exhaustive]
+pub struct At {
     /// The 0-based index of the iteration, or of the optimizer step if those are counted.
     pub iter: u64,
-    /// The number of averages before this one.
+    /// The number of updates before this one.
     pub updates: u64,
-    /// Whether the optimizer trains the value.
+    /// Whether the optimizer trains the tensor.
     pub trainable: bool,
 }

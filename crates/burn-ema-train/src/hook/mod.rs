@@ -1,20 +1,20 @@
-//! Hooks for training loops that are written by hand, and mmagic's EMA hook as one of them.
+//! Hooks for your own training loops, and mmagic's EMA hook as one of them.
 //!
-//! | to | see |
+//! | task | see |
 //! |---|---|
-//! | let a loop of your own run hooks | [`Runner`], [`Hooks`] |
+//! | let your own loop run hooks | [`Runner`], [`Hooks`] |
 //! | write a hook | [`Hook`] |
-//! | keep averaged twins of networks | [`EmaHook`], [`EmaHookConfig`] |
-//! | average in a way of your own | [`Interpolation`] |
+//! | keep EMA copies of submodules | [`EmaHook`], [`EmaHookConfig`] |
+//! | average in your own way | [`Interpolation`] |
 
-mod config;
-mod ema;
-mod error;
-mod hooks;
-mod interpolation;
+pub(crate) mod config;
+pub(crate) mod ema_hook;
+pub(crate) mod error;
+pub(crate) mod hooks;
+pub(crate) mod interpolation;
 
 pub use config::{Counting, EmaHookConfig, InterpConfig, ModuleKeys};
-pub use ema::EmaHook;
+pub use ema_hook::EmaHook;
 pub use error::HookError;
 pub use hooks::{Hook, HookResult, Hooks, Priority, Runner};
-pub use interpolation::{Interpolation, Moment};
+pub use interpolation::{At, Interpolation};

@@ -3,21 +3,24 @@
 use burn::module::{Devices, Module, ModuleMapper, ModuleVisitor, ParamGroup};
 use burn::store::{ModuleRecord, RecordError};
 use burn::tensor::Device;
-use burn_ema::record::{Plain, Recorded};
-use burn_ema::{EmaError, PlainRecord};
+use burn_ema::EmaError;
+use burn_ema::config::MissingEma;
+use burn_ema::record::caught;
 
-use super::EmaLearner;
-use super::averages::Snapshot;
-use crate::handle::Handle;
-use crate::record::{self, Checkpoint};
+use crate::learner::WithEma;
+use crate::learner::checkpoint::{Checkpoint, online};
+use crate::learner::emas::Snapshot;
+use crate::learner::handle::Handle;
 
 /// The parameters of the module are the online ones. An optimizer, a gradient walk or a sharder that
-/// could see the average would treat it as trainable.
-impl<M: Module, V> Module for EmaLearner<M, V> {
+/// could see the EMA would treat it as trainable.
+impl<M: Module, V> Module for WithEma<M, V> {
     fn visit<Visitor: ModuleVisitor>(&self, visitor: &mut Visitor) {
         self.online.visit(visitor);
     }
 
+    /// Maps the online weights. To map the EMA too, map [`into_online`](WithEma::into_online) and [`ema`](WithEma::ema), and
+    /// wrap the result.
     fn map<Mapper: ModuleMapper>(self, mapper: &mut Mapper) -> Self {
         self.with_online(|online| online.map(mapper))
     }
@@ -31,16 +34,16 @@ impl<M: Module, V> Module for EmaLearner<M, V> {
     }
 
     fn fork(self, device: &Device) -> Self {
-        let (averages, snapshot) = (self.averages.fork(), self.snapshot_anew());
+        let (emas, snapshot) = (self.emas.fork(), self.fresh_snapshot());
         Self {
-            averages,
+            emas,
             snapshot,
             ..self.with_online(|online| online.fork(device))
         }
     }
 
     fn to_device(self, device: &Device) -> Self {
-        let snapshot = self.snapshot_anew();
+        let snapshot = self.fresh_snapshot();
         Self {
             snapshot,
             ..self.with_online(|online| online.to_device(device))
@@ -53,22 +56,22 @@ impl<M: Module, V> Module for EmaLearner<M, V> {
 
     fn valid(&self) -> Self {
         // Taken from a fork, which no step changes: what is averaged and what is counted belong together.
-        let averages = self.averages.fork();
+        let emas = self.emas.fork();
         let snapshot = self.snapshot.clone().unwrap_or_else(Snapshot::new);
         Self {
             snapshot: Some(snapshot),
-            averages,
+            emas,
             ..self.clone().with_online(|online| online.valid())
         }
     }
 
     fn materialize(self) -> Self {
-        let averages = self.averages.peek(|averages| averages.cloned());
-        let averages = averages.map(|averages| Handle::running(averages.materialize()));
+        let emas = self.emas.peek(|emas| emas.cloned());
+        let emas = emas.map(|emas| Handle::running(emas.materialize()));
         let materialized = self.with_online(Module::materialize);
-        match averages {
-            Some(averages) => Self {
-                averages,
+        match emas {
+            Some(emas) => Self {
+                emas,
                 ..materialized
             },
             None => materialized,
@@ -76,51 +79,58 @@ impl<M: Module, V> Module for EmaLearner<M, V> {
     }
 
     fn into_record(self) -> ModuleRecord {
-        self.checkpoint().into_record()
+        match self.checkpoint() {
+            Ok(checkpoint) => checkpoint.into_record(),
+            Err(error) => self.record_of_online(&error).into_record(),
+        }
     }
 
     fn into_record_group(self, group: ParamGroup) -> ModuleRecord {
-        self.checkpoint().into_record_group(group)
+        match self.checkpoint() {
+            Ok(checkpoint) => checkpoint.into_record_group(&group),
+            Err(error) => self.record_of_online(&error).into_record_group(group),
+        }
     }
 
     fn try_load_record(self, record: ModuleRecord) -> Result<Self, RecordError> {
-        let config = self.averages.config();
-        if record::holds_averages(&record, &config)? {
-            let loaded = self.clone().checkpoint().try_load(record)?;
-            self.monitor.show(&loaded.averages);
+        if let Some(loaded) = self.checkpoint()?.try_load(record.clone())? {
+            self.monitor.show(&loaded.emas);
             return Ok(Self {
-                averages: Handle::running(loaded.averages),
+                emas: Handle::running(loaded.emas),
                 ..self.with_online(|_| loaded.online)
             });
         }
-        let mut averages = config.averages.iter();
-        if averages.any(|average| average.config.plain_record == PlainRecord::Refuse) {
-            return Err(EmaError::PlainRecord.into());
+        let config = self.emas.config();
+        let mut emas = config.emas.iter();
+        if emas.any(|ema| ema.config.missing_ema == MissingEma::Error) {
+            return Err(EmaError::MissingEma.into());
         }
-        let online = Recorded(Plain(self.online.clone()));
-        let Recorded(Plain(online)) = online.try_load_record(record)?;
+        let online = caught(|| online(self.online.clone(), record))?;
         Ok(Self {
-            averages: self.averages.restarted(),
+            emas: self.emas.restarted(),
             ..self.with_online(|_| online)
         })
     }
 }
 
-impl<M: Module, V> EmaLearner<M, V> {
+impl<M: Module, V> WithEma<M, V> {
     /// Everything that a checkpoint holds.
     ///
-    /// # Panics
+    /// # Errors
     ///
-    /// If no average can be made of the model, which [`EmaModel`](burn_ema::EmaModel) would have said before.
-    fn checkpoint(self) -> Checkpoint<M> {
-        // Running statistics that are still pending are not part of a record.
+    /// If no EMA of the model can be created.
+    fn checkpoint(&self) -> Result<Checkpoint<M>, EmaError> {
+        // Pending running statistics are not part of a record.
         drop(self.online.valid());
-        let averages = self
-            .averages()
-            .unwrap_or_else(|error| panic!("no checkpoint of the average: {error}"));
-        Checkpoint {
-            online: self.online,
-            averages,
-        }
+        Ok(Checkpoint {
+            online: self.online.clone(),
+            emas: self.emas()?,
+        })
+    }
+
+    /// What is recorded where no EMA can be created: a record cannot be an error.
+    fn record_of_online(self, error: &EmaError) -> M {
+        log::error!("the checkpoint holds the online weights only, without an EMA: {error}");
+        self.online
     }
 }

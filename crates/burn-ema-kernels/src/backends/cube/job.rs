@@ -7,7 +7,7 @@ use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::layout::{are_in_step, span, width};
-use crate::Batch;
+use crate::batch::Batch;
 
 pub(super) struct Job {
     pub(super) source: BufferArg,

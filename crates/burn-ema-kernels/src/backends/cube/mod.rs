@@ -11,7 +11,8 @@ pub(super) mod queue;
 use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 
-use crate::{Batch, GuardOps, LerpOps};
+use crate::batch::Batch;
+use crate::ops::{GuardOps, LerpOps};
 
 pub(crate) use division::TENSORS_OF_LAUNCH;
 

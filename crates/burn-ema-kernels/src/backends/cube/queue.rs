@@ -17,7 +17,7 @@ const MIN_CORES: usize = 4;
 
 /// Whether averages of so many bytes are to be worked on at once, while the rest is on its way.
 ///
-/// Otherwise launches wait until CubeCL's queue is full, or somebody asks for a result, as operations of Fusion do in one
+/// Otherwise launches wait until CubeCL's queue is full, or a result is asked for, as operations of Fusion do in one
 /// before it.
 pub(in crate::backends) fn is_long(bytes: usize) -> bool {
     static HAS_CORES: LazyLock<bool> =

@@ -1,0 +1,156 @@
+//! Carries out one update, for one EMA or several of one model.
+
+use burn::tensor::kind::BridgeTensor;
+use burn::tensor::{DType, Device};
+
+use crate::burn_facts::rank;
+use crate::engine::batch::Batch;
+use crate::plan::PlanAction;
+use crate::store::slot::Slot;
+use crate::walk::read::Shown;
+
+/// An EMA that takes part in an update.
+#[derive(Debug)]
+pub(crate) struct Member<'a> {
+    pub(crate) slots: &'a mut [Slot],
+    /// The device that it is kept on. `None`: where the model is.
+    pub(crate) device: Option<&'a Device>,
+    /// What happens to each place.
+    pub(crate) changes: Vec<Change>,
+    /// Whether the model's tensors came from other devices than the EMA's.
+    pub(crate) has_moved: bool,
+}
+
+/// What an update does to one tensor.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Change {
+    Nothing,
+    /// It becomes the model's, as `dtype` if it is a float.
+    Copy {
+        dtype: DType,
+    },
+    /// It moves towards the model's by `weight`, and is of `dtype` from then on.
+    Move {
+        dtype: DType,
+        weight: f64,
+    },
+}
+
+impl Change {
+    /// What an action means at this weight of the model. `ema_dtype` is that of what is averaged.
+    pub(crate) fn of(action: PlanAction, weight: f64, dtype: DType, ema_dtype: DType) -> Self {
+        match action {
+            PlanAction::Ignore => Self::Nothing,
+            PlanAction::Average if weight == 0.0 => Self::Nothing,
+            // Not computed: `1e8 + (1.2345 - 1e8)` is 0 in f32, and NaN would stay NaN.
+            PlanAction::Average if weight == 1.0 => Self::Copy { dtype: ema_dtype },
+            PlanAction::Average => Self::Move {
+                dtype: ema_dtype,
+                weight,
+            },
+            PlanAction::Copy | PlanAction::Reestimate => Self::Copy { dtype },
+        }
+    }
+}
+
+/// Changes every member, with the tensors of the model that they share.
+///
+/// Place by place, so that each tensor is read once for all members that average it, and copied once for those that copy it
+/// alike. Moves are batched: calling a backend costs as much as moving a small tensor.
+pub(crate) fn run(members: &mut [Member<'_>], shown: Vec<Option<Shown>>) {
+    let mut batch = Batch::of(shown.len());
+    for (place, shown) in shown.into_iter().enumerate() {
+        let is_still = |member: &Member<'_>| member.changes[place] == Change::Nothing;
+        if members.iter().all(is_still) {
+            continue;
+        }
+        let Some(Shown { tensor, .. }) = shown else {
+            continue;
+        };
+        if batch.is_full() {
+            run_batch(&mut batch, members);
+        }
+        let mut shared = Shared::default();
+        let Some((last, others)) = members.split_last_mut() else {
+            return;
+        };
+        for (index, member) in others.iter_mut().enumerate() {
+            shared.apply(member, (index, place), tensor.clone(), &mut batch);
+        }
+        // The last one takes the tensor: thousands of handles are slow to clone.
+        shared.apply(last, (others.len(), place), tensor, &mut batch);
+    }
+    run_batch(&mut batch, members);
+}
+
+fn run_batch(batch: &mut Batch, members: &mut [Member<'_>]) {
+    batch.run(|member, place, tensor, is_shared| {
+        members[member].slots[place].moved(tensor, is_shared);
+    });
+}
+
+/// What the members share of one tensor of the model.
+#[derive(Default)]
+struct Shared {
+    /// The last copy, and as what it was made.
+    copy: Option<(Device, DType, BridgeTensor)>,
+    /// The device that the last moving member is kept on (the inner `None`: where the model is), if any moves.
+    moves_on: Option<Option<Device>>,
+}
+
+impl Shared {
+    fn apply(
+        &mut self,
+        member: &mut Member<'_>,
+        (index, place): (usize, usize),
+        source: BridgeTensor,
+        batch: &mut Batch,
+    ) {
+        let slot = &mut member.slots[place];
+        match member.changes[place] {
+            Change::Nothing => {}
+            Change::Copy { dtype } if member.device.is_none() && rank::is_of(&source, dtype) => {
+                member.has_moved |= slot.is_whole() && !rank::are_together(slot.tensor(), &source);
+                slot.put(source);
+            }
+            Change::Copy { dtype } => {
+                let is_afar = member
+                    .device
+                    .is_some_and(|device| !rank::is_on(&source, device));
+                if is_afar && slot.is_copy_of(&source) {
+                    return;
+                }
+                member.has_moved |=
+                    slot.is_whole() && !is_afar && !rank::are_together(slot.tensor(), &source);
+                let device = match member.device {
+                    Some(device) => device.clone(),
+                    None => rank::device(&source),
+                };
+                let copy = match self.copy.take() {
+                    Some((known, of, copy)) if known == device && of == dtype => copy,
+                    _ => rank::conform(source.clone(), &device, dtype),
+                };
+                match is_afar {
+                    true => slot.put_from_afar(copy.clone(), source),
+                    false => slot.put(copy.clone()),
+                }
+                self.copy = Some((device, dtype, copy));
+            }
+            Change::Move { dtype, weight } => {
+                let is_known = match (&self.moves_on, member.device) {
+                    (Some(None), None) => true,
+                    (Some(Some(known)), Some(device)) => known == device,
+                    _ => false,
+                };
+                if member.device.is_none() {
+                    member.has_moved |= !rank::are_together(slot.tensor(), &source);
+                }
+                if !is_known {
+                    batch.add_source(source, member.device);
+                    self.moves_on = Some(member.device.cloned());
+                }
+                batch.add(slot, (index, place), dtype, weight);
+            }
+        }
+    }
+}

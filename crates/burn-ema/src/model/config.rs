@@ -1,0 +1,333 @@
+//! The configuration of an EMA, which saves to and loads from JSON.
+
+use burn::config::Config;
+use burn::module::Module;
+use burn::tensor::{DType, Device};
+use burn_ema_rules::decay::{Decay, DecaySchedule};
+#[cfg(feature = "presets")]
+use burn_ema_rules::presets::{Buffers, Preset};
+use burn_ema_rules::profile::Profile;
+use burn_ema_rules::schedule::Schedule;
+use serde::{Deserialize, Serialize};
+
+pub use crate::engine::decide::NonFinite;
+
+use crate::engine::decide::Rules;
+use crate::error::EmaError;
+use crate::model::EmaModel;
+use crate::model::write_back::WriteBack;
+use crate::plan::EmaPlan;
+use crate::policy::Policy;
+#[cfg(feature = "presets")]
+use crate::policy::{Action, BufferAction};
+
+/// Configuration of an [`EmaModel`].
+///
+/// A JSON file may leave out fields, which then have their defaults. Parse it with serde_json's feature `float_roundtrip` where
+/// numbers must come back to the last bit.
+///
+/// # Example
+///
+/// ```
+/// use burn::config::Config;
+/// use burn_ema::config::NonFinite;
+/// use burn_ema::{Decay, EmaConfig};
+///
+/// let config = EmaConfig::new()
+///     .with_decay(Decay::half_life(2_000.0))
+///     .with_start(500)
+///     .with_interval(10)
+///     .with_non_finite(NonFinite::Skip);
+///
+/// let json = burn::config::config_to_json(&config);
+/// let loaded = EmaConfig::load_binary(json.as_bytes()).unwrap();
+/// assert_eq!(loaded.decay, config.decay);
+/// ```
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct EmaConfig {
+    /// Share of the old EMA that an update keeps. Default: 0.999 at every update.
+    pub decay: Decay,
+    /// Number of optimizer steps during which the EMA stays a copy of the model. Default: 0.
+    pub start: u64,
+    /// Number of optimizer steps from one update to the next, at least 1. Default: 1.
+    pub interval: u64,
+    /// Which tensors are averaged, copied or ignored.
+    pub policy: Policy,
+    /// The dtype in which averaged tensors are kept. Default: at least f32.
+    pub precision: EmaPrecision,
+    /// What happens when the model holds NaN or infinity. Default: propagate.
+    pub non_finite: NonFinite,
+    /// What happens when a record without this EMA is loaded. Default: an error.
+    pub missing_ema: MissingEma,
+    /// When the EMA is written back into the online model. Default: never. The Learner does it; in your own loop call
+    /// [`write_back_if_due`](EmaModel::write_back_if_due) after each update.
+    pub write_back: Option<WriteBack>,
+}
+
+impl Config for EmaConfig {}
+
+impl std::fmt::Display for EmaConfig {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&burn::config::config_to_json(self))
+    }
+}
+
+impl Default for EmaConfig {
+    fn default() -> Self {
+        Self {
+            decay: Decay::constant(0.999),
+            start: 0,
+            interval: 1,
+            policy: Policy::new(),
+            precision: EmaPrecision::AtLeastF32,
+            non_finite: NonFinite::Propagate,
+            missing_ema: MissingEma::Error,
+            write_back: None,
+        }
+    }
+}
+
+/// The dtype in which averaged floats are kept. What is only copied keeps the dtype of the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum EmaPrecision {
+    /// The dtype of the model, but f32 where the model has f16 or bf16. With 8 bits of precision an update of a thousandth
+    /// rounds to nothing, and the EMA never moves.
+    AtLeastF32,
+    /// The dtype of the model.
+    SameAsModel,
+}
+
+impl EmaPrecision {
+    /// The dtype that a float of the model is averaged in.
+    pub(crate) fn of(self, model: DType) -> DType {
+        match (self, model) {
+            (Self::AtLeastF32, DType::F16 | DType::BF16 | DType::Flex32) => DType::F32,
+            _ => model,
+        }
+    }
+}
+
+/// What happens when a record is loaded that does not have this EMA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum MissingEma {
+    /// An error, which names the EMAs of the record.
+    Error,
+    /// The EMA starts from the weights of the record, with all counters at 0. In a set whose other EMAs are in the record,
+    /// it starts from the online weights of the record, or from the model that the set was created from if there are none.
+    StartFromWeights,
+}
+
+impl EmaConfig {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The configuration of another framework's EMA, from its arguments.
+    ///
+    /// # Errors
+    ///
+    /// If an argument is out of its range.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use burn_ema::EmaConfig;
+    /// use burn_ema::presets::TimmV3;
+    ///
+    /// // ModelEmaV3(model, decay=0.9998, use_warmup=True)
+    /// let timm = TimmV3 { decay: 0.9998, use_warmup: true, ..TimmV3::default() };
+    /// let config = EmaConfig::from_preset(&timm)?;
+    /// # Ok::<(), burn_ema::EmaError>(())
+    /// ```
+    #[cfg(feature = "presets")]
+    pub fn from_preset(preset: &impl Preset) -> Result<Self, EmaError> {
+        let settings = preset.settings()?;
+        let frozen = match settings.frozen_averaged {
+            true => Action::Average,
+            false => Action::Copy,
+        };
+        let buffers = match settings.buffers {
+            Buffers::Average => BufferAction::Average,
+            Buffers::Ignore => BufferAction::Ignore,
+            _ => BufferAction::Copy,
+        };
+        let config = Self {
+            decay: settings.decay,
+            start: settings.start,
+            interval: settings.interval,
+            policy: Policy::new().with_frozen(frozen).with_buffers(buffers),
+            write_back: settings.write_back.map(|settings| WriteBack {
+                every: settings.every,
+                start: settings.start,
+                keep: settings.keep,
+            }),
+            ..Self::new()
+        };
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// Sets the [decay schedule](Self::decay).
+    #[must_use]
+    pub fn with_decay(mut self, decay: Decay) -> Self {
+        self.decay = decay;
+        self
+    }
+
+    /// Sets the number of steps that [only copy](Self::start).
+    #[must_use]
+    pub fn with_start(mut self, start: u64) -> Self {
+        self.start = start;
+        self
+    }
+
+    /// Sets the number of steps from [one update to the next](Self::interval).
+    #[must_use]
+    pub fn with_interval(mut self, interval: u64) -> Self {
+        self.interval = interval;
+        self
+    }
+
+    /// Sets [what is averaged](Self::policy).
+    #[must_use]
+    pub fn with_policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// Sets the [dtype of the EMA](Self::precision).
+    #[must_use]
+    pub fn with_precision(mut self, precision: EmaPrecision) -> Self {
+        self.precision = precision;
+        self
+    }
+
+    /// Sets what happens at [NaN and infinity](Self::non_finite).
+    #[must_use]
+    pub fn with_non_finite(mut self, non_finite: NonFinite) -> Self {
+        self.non_finite = non_finite;
+        self
+    }
+
+    /// Sets what happens with [records without this EMA](Self::missing_ema).
+    #[must_use]
+    pub fn with_missing_ema(mut self, missing_ema: MissingEma) -> Self {
+        self.missing_ema = missing_ema;
+        self
+    }
+
+    /// Writes the EMA [back into the model](Self::write_back) now and then.
+    #[must_use]
+    pub fn with_write_back(mut self, write_back: WriteBack) -> Self {
+        self.write_back = Some(write_back);
+        self
+    }
+
+    /// Creates an EMA that starts as a copy of `model`, on the devices of `model`.
+    ///
+    /// The EMA shares the model's memory until one of them changes; only what is averaged and of half precision is copied, as
+    /// f32.
+    ///
+    /// # Panics
+    ///
+    /// Where [`try_init`](Self::try_init) returns an error.
+    pub fn init<M: Module>(&self, model: &M) -> EmaModel<M> {
+        self.try_init(model)
+            .unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// [`init`](Self::init), fallible.
+    ///
+    /// # Errors
+    ///
+    /// If the configuration is not [valid](Self::validate), an override matches nothing, the model has no parameters, or one
+    /// of its parameters has too many dimensions.
+    pub fn try_init<M: Module>(&self, model: &M) -> Result<EmaModel<M>, EmaError> {
+        EmaModel::new(self, model, None)
+    }
+
+    /// Creates an EMA that is kept on `device`, whatever device `model` is on or moves to.
+    ///
+    /// Use it to keep the EMA out of a GPU's memory. Each update then moves what has changed in `model` to `device`.
+    ///
+    /// # Panics
+    ///
+    /// Where [`try_init_on`](Self::try_init_on) returns an error.
+    pub fn init_on<M: Module>(&self, model: &M, device: &Device) -> EmaModel<M> {
+        self.try_init_on(model, device)
+            .unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// [`init_on`](Self::init_on), fallible.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`try_init`](Self::try_init).
+    pub fn try_init_on<M: Module>(
+        &self,
+        model: &M,
+        device: &Device,
+    ) -> Result<EmaModel<M>, EmaError> {
+        EmaModel::new(self, model, Some(device.clone().without_autodiff()))
+    }
+
+    /// What an EMA of `model` will do to each tensor, and what it will cost.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`try_init`](Self::try_init).
+    pub fn plan<M: Module>(&self, model: &M) -> Result<EmaPlan, EmaError> {
+        Ok(self.try_init(model)?.plan())
+    }
+
+    /// The weights with which past steps count after `updates` updates, if none was skipped.
+    ///
+    /// # Errors
+    ///
+    /// If the configuration is not [valid](Self::validate), a custom schedule gives a decay outside `[0, 1]`, or there are too
+    /// many updates to list.
+    pub fn profile(&self, updates: u64) -> Result<Profile, EmaError> {
+        self.validate()?;
+        Ok(self.schedule().profile(&self.decay, updates)?)
+    }
+
+    /// Checks every field that can be checked without a model.
+    ///
+    /// # Errors
+    ///
+    /// For the first field that is off.
+    pub fn validate(&self) -> Result<(), EmaError> {
+        if self.interval == 0 {
+            return Err(EmaError::InvalidConfig {
+                field: "interval",
+                problem: "0 steps between two updates: write at least 1".into(),
+            });
+        }
+        self.decay.validate()?;
+        match self.write_back {
+            Some(write_back) => write_back.validate(self.schedule()),
+            None => Ok(()),
+        }
+    }
+
+    /// Start and interval.
+    pub fn schedule(&self) -> Schedule {
+        Schedule {
+            start: self.start,
+            interval: self.interval,
+        }
+    }
+
+    pub(crate) fn rules(&self) -> Rules<'_> {
+        Rules {
+            decay: &self.decay,
+            schedule: self.schedule(),
+            non_finite: self.non_finite,
+        }
+    }
+}

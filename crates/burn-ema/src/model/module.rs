@@ -1,0 +1,342 @@
+//! An EMA as a Burn module, and its records.
+
+use burn::module::{
+    Content as Text, Devices, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper,
+    ModuleVisitor, Param, ParamGroup, ParamId,
+};
+use burn::store::{ModuleRecord, RecordError};
+use burn::tensor::{Device, Int, Tensor};
+
+use crate::burn_facts::{rank, records, walkers};
+use crate::counters::Counters;
+use crate::error::EmaError;
+use crate::model::config::MissingEma;
+use crate::model::{EmaModel, planned};
+use crate::record::content::{Content, group_in};
+use crate::record::progress::{PROGRESS, Progress};
+use crate::record::traverse::{Plain, Recorded, Traverse};
+use crate::record::walk::{OwnIds, WEIGHTS};
+use crate::store::Store;
+use crate::store::slot::Slot;
+use crate::walk::read::{Kind, Shown, again};
+
+const CONTAINER: &str = "Struct:EmaModel";
+
+impl<M: Module> EmaModel<M> {
+    fn any_device(&self) -> Device {
+        rank::device(self.store.slots[0].tensor())
+    }
+
+    fn progress(&self) -> Progress {
+        Progress {
+            counters: self.counters,
+            trained: self.plan.trained(),
+        }
+    }
+
+    /// Puts something in the place of weights that a panic has lost, for a record to be loaded over it.
+    fn mend(&mut self) {
+        let devices = self.store.frame.devices();
+        let Some(device) = devices.first() else {
+            return;
+        };
+        let entries = self.plan.entries.iter().zip(&mut self.store.slots);
+        for (entry, slot) in entries.filter(|(_, slot)| !slot.is_whole()) {
+            slot.put(rank::zeros(
+                &entry.shape,
+                self.config.precision.of(entry.dtype),
+                device,
+            ));
+        }
+    }
+
+    /// The EMA, unless the record that was mapped onto it does not fit.
+    pub(crate) fn loaded(mut self) -> Result<Self, RecordError> {
+        match self.load_error.take() {
+            Some(error) => Err(error.into()),
+            None => Ok(self),
+        }
+    }
+
+    /// Takes over what a record has.
+    fn resume(&mut self, progress: Progress) {
+        self.counters = progress.counters;
+        self.plan.set_trained(&progress.trained);
+        self.written_back_at = self.counters.steps;
+        self.is_interrupted = false;
+    }
+
+    /// Takes over a changed [`full_precision_model`](Self::full_precision_model) that has the same places.
+    ///
+    /// `loaded_from_record` says that dtypes are those of a record, and not the wish of the caller.
+    ///
+    /// # Errors
+    ///
+    /// If a tensor of a record is of a dtype that would lose digits.
+    fn take_in(&mut self, model: &M, loaded_from_record: bool) -> Result<(), EmaError> {
+        let reading = again(model, &self.plan.places, false);
+        let is_same = reading.others.is_empty()
+            && reading
+                .shown
+                .iter()
+                .zip(&self.plan.entries)
+                .all(|(shown, entry)| {
+                    shown
+                        .as_ref()
+                        .is_some_and(|shown| shown.kind() == entry.kind)
+                });
+        if !is_same {
+            return self.take_in_other(model);
+        }
+        let shown: Vec<Shown> = reading.shown.into_iter().flatten().collect();
+        let mut tensors = Vec::with_capacity(shown.len());
+        for (place, shown) in shown.iter().enumerate() {
+            let expected = self.store.slots[place].dtype();
+            let found = shown.tensor.dtype();
+            let tensor = match loaded_from_record && shown.kind() == Kind::Float {
+                true if rank::is_lossless(found, expected) => {
+                    rank::cast(shown.tensor.clone(), expected)
+                }
+                true => {
+                    return Err(EmaError::RecordDType {
+                        path: self.plan.places.paths[place].clone(),
+                        expected,
+                        found,
+                    });
+                }
+                false => shown.tensor.clone(),
+            };
+            tensors.push(tensor);
+        }
+        let ids: Vec<ParamId> = shown.iter().map(|shown| shown.id).collect();
+        self.release();
+        let places = self.plan.places.clone();
+        self.store.replace(&places, tensors, &ids);
+        Ok(())
+    }
+
+    /// The same of a model that has other places: a mapper has changed its structure.
+    fn take_in_other(&mut self, model: &M) -> Result<(), EmaError> {
+        let (first, plan, frame) = planned(model, |first, buffers| {
+            Ok(self.plan.revised(first, buffers))
+        })?;
+        self.release();
+        let slots = first.shown.into_iter().map(|shown| Slot::new(shown.tensor));
+        self.store = Store::new(slots.collect(), frame, self.store.pinned.clone());
+        self.plan = plan;
+        self.store.read_now();
+        Ok(())
+    }
+
+    fn start_from(mut self, record: ModuleRecord) -> Result<Self, RecordError> {
+        self.mend();
+        let model = Recorded(Plain(self.full_precision_model()));
+        let Recorded(Plain(model)) = model.try_load_record(record)?;
+        self.take_in(&model, true)?;
+        self.resume(Progress::default());
+        Ok(self)
+    }
+
+    /// Loads the EMA at `path` of a record.
+    pub(crate) fn load_at(self, path: &str, record: ModuleRecord) -> Result<Self, RecordError> {
+        let loading = Loading {
+            ema: self,
+            path: path.to_string(),
+        };
+        // What a panic has lost must be in the record.
+        let record = match loading.ema.is_interrupted {
+            true => record.allow_partial(false),
+            false => record,
+        };
+        // Whatever else is in the record stays there.
+        let record = match path {
+            "" => record,
+            _ => record.allow_unused(true),
+        };
+        let Recorded(loaded) = Recorded(loading)
+            .try_load_record(record)
+            .map_err(format_error)?;
+        loaded.ema.loaded()
+    }
+}
+
+/// Says so if progress has another length than this version writes.
+fn format_error(error: RecordError) -> RecordError {
+    let text = error.to_string();
+    let is_of_progress = text.contains(&format!("{PROGRESS}: shape mismatch"));
+    match is_of_progress && !text.contains(&format!("{WEIGHTS}.")) {
+        true => EmaError::UnknownFormat {
+            path: PROGRESS.to_string(),
+            found: "of another length".to_string(),
+            known: 1,
+        }
+        .into(),
+        false => error,
+    }
+}
+
+impl<M: Module> Traverse for EmaModel<M> {
+    fn visit<V: ModuleVisitor>(&self, visitor: &mut V) {
+        visitor.enter_module(WEIGHTS, CONTAINER);
+        self.full_precision_model().visit(&mut OwnIds(visitor));
+        visitor.exit_module(WEIGHTS, CONTAINER);
+        self.progress().visit(&self.any_device(), visitor);
+    }
+
+    fn map<Mapper: ModuleMapper>(mut self, mapper: &mut Mapper) -> Self {
+        if let Err(error) = self.map_all(mapper, walkers::is_of_record::<Mapper>()) {
+            // `map` cannot return an error. For an EMA that is a field of a module, Burn reports this path as missing.
+            let nothing = Tensor::<1, Int>::zeros([1], &self.any_device());
+            mapper.enter_module(&error.to_string(), CONTAINER);
+            drop(mapper.map_int(Param::initialized(ParamId::new(), nothing)));
+            mapper.exit_module(&error.to_string(), CONTAINER);
+            self.load_error = Some(error);
+        }
+        self
+    }
+}
+
+impl<M: Module> EmaModel<M> {
+    fn map_all<Mapper: ModuleMapper>(
+        &mut self,
+        mapper: &mut Mapper,
+        is_of_record: bool,
+    ) -> Result<(), EmaError> {
+        self.mend();
+        let device = self.any_device();
+        mapper.enter_module(WEIGHTS, CONTAINER);
+        let model = self.full_precision_model().map(&mut OwnIds(mapper));
+        mapper.exit_module(WEIGHTS, CONTAINER);
+        let progress = self.progress().map(&device, mapper)?;
+        self.take_in(&model, is_of_record)?;
+        self.resume(progress);
+        Ok(())
+    }
+}
+
+/// An EMA that is loaded from somewhere in a record.
+#[derive(Clone, Debug)]
+struct Loading<M: Module> {
+    ema: EmaModel<M>,
+    path: String,
+}
+
+impl<M: Module> Traverse for Loading<M> {
+    fn visit<V: ModuleVisitor>(&self, _visitor: &mut V) {}
+
+    fn map<Mapper: ModuleMapper>(mut self, mapper: &mut Mapper) -> Self {
+        let parts: Vec<&str> = self
+            .path
+            .split('.')
+            .filter(|part| !part.is_empty())
+            .collect();
+        for part in &parts {
+            mapper.enter_module(part, CONTAINER);
+        }
+        self.ema.load_error = self.ema.map_all(mapper, true).err();
+        for part in parts.iter().rev() {
+            mapper.exit_module(part, CONTAINER);
+        }
+        self
+    }
+}
+
+impl<M: Module> Module for EmaModel<M> {
+    /// Shows the EMA weights and the progress, with ids of their own. Burn's optimizers are shown nothing.
+    fn visit<V: ModuleVisitor>(&self, visitor: &mut V) {
+        if !walkers::is_of_optimizer::<V>() {
+            Traverse::visit(self, visitor);
+        }
+    }
+
+    fn map<Mapper: ModuleMapper>(self, mapper: &mut Mapper) -> Self {
+        match walkers::is_of_optimizer::<Mapper>() {
+            true => self,
+            false => Traverse::map(self, mapper),
+        }
+    }
+
+    fn collect_devices(&self, mut devices: Devices) -> Devices {
+        for device in self.store.devices() {
+            if !devices.contains(&device) {
+                devices.push(device);
+            }
+        }
+        devices
+    }
+
+    fn fork(self, device: &Device) -> Self {
+        self.to_device(device)
+    }
+
+    /// Moves the EMA to `device`. At the next update it follows its model again, unless it was
+    /// [kept elsewhere](EmaModel::with_device): then it is kept on `device`.
+    fn to_device(mut self, device: &Device) -> Self {
+        self.release();
+        self.store.move_to(device);
+        self
+    }
+
+    /// An EMA is never trained: this does nothing.
+    fn train(self) -> Self {
+        self
+    }
+
+    fn valid(&self) -> Self {
+        self.clone()
+    }
+
+    fn materialize(mut self) -> Self {
+        let model = self.full_precision_model().materialize();
+        self.take_in_other(&model)
+            .expect("materializing changes neither the ranks nor the fields of a model");
+        self
+    }
+
+    fn into_record_group(self, group: ParamGroup) -> ModuleRecord {
+        let group = group_in(&self, &group);
+        Recorded(self).into_record_group(group)
+    }
+
+    /// Loads the EMA and its counters, from wherever in the record they are: the record may be that of a Learner's
+    /// checkpoint. What happens with a record without an EMA says [`MissingEma`].
+    fn try_load_record(self, record: ModuleRecord) -> Result<Self, RecordError> {
+        records::caught(|| {
+            let content = Content::of(&record);
+            match content.single()? {
+                Some(path) => self.load_at(path, record),
+                None => match self.config.missing_ema {
+                    MissingEma::Error => Err(EmaError::MissingEma.into()),
+                    MissingEma::StartFromWeights => self.start_from(record),
+                },
+            }
+        })
+    }
+}
+
+impl<M: Module> EmaModel<M> {
+    /// The same EMA at the beginning: the weights that it has, and all counters at 0.
+    pub(crate) fn at_the_beginning(mut self) -> Self {
+        self.counters = Counters::default();
+        self.written_back_at = 0;
+        self
+    }
+}
+
+impl<M: Module + ModuleDisplay> ModuleDisplayDefault for EmaModel<M> {
+    fn content(&self, content: Text) -> Option<Text> {
+        content
+            .set_top_level_type("EmaModel")
+            .add("model", self.model())
+            .add("num_updates", &(self.num_updates() as usize))
+            .optional()
+    }
+}
+
+impl<M: Module + ModuleDisplay> ModuleDisplay for EmaModel<M> {}
+
+impl<M: Module + ModuleDisplay> std::fmt::Display for EmaModel<M> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.format(Default::default()))
+    }
+}

@@ -1,0 +1,359 @@
+//! Updates of one EMA or several of one model.
+
+use std::sync::Arc;
+
+use burn::module::Module;
+use burn::tensor::Device;
+use burn_ema_rules::schedule::Phase;
+use serde::{Deserialize, Serialize};
+
+use crate::burn_facts::rank;
+use crate::engine::decide::Decision;
+use crate::engine::guard::Guard;
+use crate::engine::run::{Change, Member, run};
+use crate::error::EmaError;
+use crate::model::{EmaModel, conformed, planned};
+use crate::plan::{Fit, Plan, PlanAction};
+use crate::store::Store;
+use crate::store::slot::Slot;
+use crate::walk::places::Places;
+use crate::walk::read::{Reading, again};
+
+/// What a call of [`EmaModel::update`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Update {
+    /// Before the start: the EMA is a copy of the model.
+    Copied {
+        /// Number of tensors copied.
+        copied: usize,
+    },
+    /// The EMA moved towards the model.
+    Averaged {
+        /// Share of the old EMA that was kept.
+        decay: f64,
+        /// Number of tensors averaged.
+        averaged: usize,
+        /// Number of tensors copied.
+        copied: usize,
+    },
+    /// Between two updates: nothing happened, and the model was not looked at.
+    Waiting,
+    /// The model held NaN or infinity, and [`NonFinite::Skip`](crate::config::NonFinite::Skip) is set.
+    Skipped,
+}
+
+impl<M: Module> EmaModel<M> {
+    /// Takes the weights of `model` into account. Call it once after each optimizer step.
+    ///
+    /// Whether this copies, averages or waits depends on [`EmaConfig::start`](crate::EmaConfig::start) and
+    /// [`interval`](crate::EmaConfig::interval).
+    ///
+    /// # Errors
+    ///
+    /// - [`EmaError::Missing`], [`Unexpected`](EmaError::Unexpected), [`ShapeMismatch`](EmaError::ShapeMismatch) or
+    ///   [`DTypeMismatch`](EmaError::DTypeMismatch) if a tensor that is averaged is no longer what it was. A step between two
+    ///   updates does not look at the model.
+    /// - [`EmaError::NonFinite`] if the model holds NaN or infinity and that is an error.
+    /// - [`EmaError::Interrupted`] if an earlier update panicked.
+    ///
+    /// Neither weights nor counters have changed then.
+    ///
+    /// # Panics
+    ///
+    /// If the backend does, for example because memory is used up. Some EMA weights are lost then: later updates return
+    /// [`EmaError::Interrupted`], and `model()` panics, until a record is loaded or [`restart`](Self::restart) or
+    /// [`copy_from`](Self::copy_from) is called.
+    #[doc(alias = "step")]
+    #[doc(alias = "update_parameters")]
+    pub fn update(&mut self, model: &M) -> Result<Update, EmaError> {
+        let updates = update_all(&mut [self], model)?;
+        Ok(updates[0])
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.config.rules().phase(self.counters)
+    }
+
+    /// Counts a step in which everything has been done.
+    fn count(&mut self, decision: &Decision) -> Update {
+        self.counters.steps += 1;
+        let number = |actions: &[PlanAction], wanted: fn(&PlanAction) -> bool| {
+            actions.iter().filter(|action| wanted(action)).count()
+        };
+        let is_changed = |action: &PlanAction| *action != PlanAction::Ignore;
+        let is_averaged = |action: &PlanAction| *action == PlanAction::Average;
+        match decision {
+            Decision::Wait => Update::Waiting,
+            Decision::Skip => {
+                self.counters.skipped += 1;
+                Update::Skipped
+            }
+            Decision::Copy { actions } => Update::Copied {
+                copied: number(actions, is_changed),
+            },
+            Decision::Average { actions, decay } => {
+                self.counters.updates += 1;
+                let averaged = number(actions, is_averaged);
+                Update::Averaged {
+                    decay: *decay,
+                    averaged,
+                    copied: number(actions, is_changed) - averaged,
+                }
+            }
+        }
+    }
+
+    /// What the model is to the EMA now, if tensors that are not averaged have come or gone.
+    fn revised(&self, model: &M) -> Result<(Plan, Store<M>), EmaError> {
+        let (first, plan, frame) = planned(model, |first, buffers| {
+            Ok(self.plan.revised(first, buffers))
+        })?;
+        self.plan.check_revised(&plan)?;
+        let pinned = self.store.pinned.clone();
+        let slots = first.shown.into_iter().enumerate().map(|(place, shown)| {
+            let known = self.plan.places.position(&plan.places.paths[place]);
+            match known {
+                Some(known) => self.store.slots[known].clone(),
+                None => {
+                    let action = plan.action(place, false);
+                    let tensor = conformed(&self.config, shown.tensor, action, pinned.as_ref());
+                    Slot::new(tensor)
+                }
+            }
+        });
+        let slots = slots.collect();
+        let store = Store::new(slots, frame, pinned);
+        Ok((plan, store))
+    }
+}
+
+/// Updates EMAs of one model, which is read once. If one of them cannot be updated, none changes.
+pub(crate) fn update_all<M: Module>(
+    emas: &mut [&mut EmaModel<M>],
+    model: &M,
+) -> Result<Vec<Update>, EmaError> {
+    for ema in emas.iter() {
+        ema.check_whole()?;
+    }
+    let mut looks: Vec<Look> = Vec::new();
+    let mut decided: Vec<Decided<M>> = Vec::with_capacity(emas.len());
+    for ema in emas.iter() {
+        decided.push(decide(ema, model, &mut looks)?);
+    }
+    for (ema, decided) in emas.iter_mut().zip(&mut decided) {
+        if let Some((plan, store)) = decided.revised.take() {
+            (ema.plan, ema.store) = (plan, store);
+        }
+        if decided.decision.change().is_some() {
+            ema.store.settle();
+            ema.release();
+            ema.is_interrupted = true;
+        }
+    }
+    for (index, look) in looks.into_iter().enumerate() {
+        carry_out(emas, &decided, index, model, look.reading);
+    }
+    let counted = emas.iter_mut().zip(&decided);
+    Ok(counted
+        .map(|(ema, decided)| ema.count(&decided.decision))
+        .collect())
+}
+
+/// The tensors of the model at some places, and whether they are finite.
+struct Look {
+    places: Arc<Places>,
+    reading: Reading,
+    guard: Guard,
+}
+
+/// What will happen to an EMA.
+struct Decided<M> {
+    decision: Decision,
+    /// Which look it was decided by. `None` if nothing happens.
+    look: Option<usize>,
+    /// Plan and weights that fit the model, if those of the EMA do not any more.
+    revised: Option<(Plan, Store<M>)>,
+}
+
+fn decide<M: Module>(
+    ema: &EmaModel<M>,
+    model: &M,
+    looks: &mut Vec<Look>,
+) -> Result<Decided<M>, EmaError> {
+    if ema.phase() == Phase::Wait {
+        return Ok(Decided {
+            decision: Decision::Wait,
+            look: None,
+            revised: None,
+        });
+    }
+    let mut look = look_at(model, &ema.plan, looks);
+    let (mut actions, fit) = ema.plan.actions(&looks[look].reading)?;
+    let mut revised = None;
+    if fit == Fit::Other {
+        let (plan, store) = ema.revised(model)?;
+        look = look_at(model, &plan, looks);
+        (actions, _) = plan.actions(&looks[look].reading)?;
+        revised = Some((plan, store));
+    }
+    let plan = revised.as_ref().map_or(&ema.plan, |(plan, _)| plan);
+    let Look { reading, guard, .. } = &mut looks[look];
+    let rules = ema.config.rules();
+    let decision = rules.decide(ema.counters, plan, reading, actions, guard)?;
+    Ok(Decided {
+        decision,
+        look: Some(look),
+        revised,
+    })
+}
+
+/// The number of the look at the places of `plan`. EMAs of the same places share one.
+fn look_at<M: Module>(model: &M, plan: &Plan, looks: &mut Vec<Look>) -> usize {
+    let is_it = |look: &Look| Arc::ptr_eq(&look.places, &plan.places) || look.places == plan.places;
+    if let Some(known) = looks.iter().position(is_it) {
+        return known;
+    }
+    looks.push(Look {
+        places: plan.places.clone(),
+        reading: again(model, &plan.places, plan.has_buffers()),
+        guard: Guard::default(),
+    });
+    looks.len() - 1
+}
+
+fn carry_out<M: Module>(
+    emas: &mut [&mut EmaModel<M>],
+    decided: &[Decided<M>],
+    index: usize,
+    model: &M,
+    mut reading: Reading,
+) {
+    let shown = std::mem::take(&mut reading.shown);
+    let takes_part = |decided: &Decided<M>| decided.look == Some(index);
+    let mut members = Vec::with_capacity(emas.len());
+    for (ema, decided) in emas.iter_mut().zip(decided) {
+        let change = decided.decision.change().filter(|_| takes_part(decided));
+        let Some((actions, weight)) = change else {
+            continue;
+        };
+        let EmaModel {
+            plan,
+            store,
+            config,
+            ..
+        } = &mut **ema;
+        let mut changes = Vec::with_capacity(actions.len());
+        for (place, (action, shown)) in actions.iter().zip(&shown).enumerate() {
+            let Some(shown) = shown else {
+                changes.push(Change::Nothing);
+                continue;
+            };
+            let dtype = plan.entries[place].dtype;
+            let mut change = Change::of(*action, weight, dtype, config.precision.of(dtype));
+            if let Change::Copy { dtype } = change
+                && rank::is_of(&shown.tensor, dtype)
+                && store.slots[place].is_view_of(&shown.tensor)
+            {
+                change = Change::Nothing;
+            }
+            plan.note(place, shown, matches!(change, Change::Copy { .. }));
+            changes.push(change);
+        }
+        members.push(Member {
+            changes,
+            slots: &mut store.slots,
+            device: store.pinned.as_ref(),
+            has_moved: false,
+        });
+    }
+    run(&mut members, shown);
+    let has_moved: Vec<bool> = members.iter().map(|member| member.has_moved).collect();
+    let took_part = emas
+        .iter_mut()
+        .zip(decided)
+        .filter(|(_, decided)| takes_part(decided) && decided.decision.change().is_some());
+    for ((ema, _), has_moved) in took_part.zip(has_moved) {
+        ema.is_interrupted = false;
+        let places = ema.plan.places.clone();
+        ema.store.follow(model, &places, &reading.mode, has_moved);
+    }
+}
+
+/// Puts every tensor of a reading into the slots, as copies.
+pub(crate) fn copy_all<M: Module>(ema: &mut EmaModel<M>, reading: Reading) {
+    let precision = ema.config.precision;
+    let entries = ema.plan.entries.iter().enumerate();
+    let changes = entries.map(|(place, entry)| {
+        let dtype = match ema.plan.action(place, false) {
+            PlanAction::Average => precision.of(entry.dtype),
+            _ => entry.dtype,
+        };
+        Change::Copy { dtype }
+    });
+    let changes = changes.collect();
+    let device: Option<Device> = ema.store.pinned.clone();
+    let member = Member {
+        changes,
+        slots: &mut ema.store.slots,
+        device: device.as_ref(),
+        has_moved: false,
+    };
+    run(&mut [member], reading.shown);
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use burn::nn::{Linear, LinearConfig};
+    use burn::tensor::Device;
+
+    use crate::model::config::EmaConfig;
+
+    fn layer() -> Linear {
+        LinearConfig::new(2, 2).init(&Device::flex())
+    }
+
+    /// An EMA as a panic of the backend leaves it: a tensor is gone.
+    fn interrupted() -> EmaModel<Linear> {
+        let mut ema = EmaConfig::new().init(&layer());
+        ema.is_interrupted = true;
+        drop(ema.store.slots[0].start_move());
+        ema
+    }
+
+    #[test]
+    fn an_update_after_a_panic_says_what_happened_and_changes_nothing() {
+        let mut ema = interrupted();
+        assert_eq!(ema.update(&layer()), Err(EmaError::Interrupted));
+        assert_eq!(ema.num_steps(), 0);
+        assert_eq!(ema.relative_distance(&layer()), Err(EmaError::Interrupted));
+        assert_eq!(ema.copy_to(&mut layer()), Err(EmaError::Interrupted));
+        let text = EmaError::Interrupted.to_string();
+        assert!(
+            text.contains("panicked") && text.contains("`restart`"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    #[should_panic(expected = "an earlier update of this EMA panicked before it was finished")]
+    fn the_model_after_a_panic_says_so_too() {
+        interrupted().model();
+    }
+
+    #[test]
+    fn copying_restarting_and_loading_repair_an_ema() {
+        let mut ema = interrupted();
+        ema.copy_from(&layer()).unwrap();
+        assert!(ema.update(&layer()).is_ok());
+
+        let mut ema = interrupted();
+        ema.restart(&layer()).unwrap();
+        assert!(ema.update(&layer()).is_ok());
+
+        let record = EmaConfig::new().init(&layer()).into_record();
+        let mut ema = interrupted().try_load_record(record).unwrap();
+        assert!(ema.update(&layer()).is_ok());
+    }
+}

@@ -1,0 +1,20 @@
+//! What a record of an EMA holds: its weights, its progress and the version of the format.
+//!
+//! | path | holds |
+//! |---|---|
+//! | `ema_weights.*` | the tensors, by module path, in the dtypes that the EMA keeps them in |
+//! | `ema_progress` | `i32[7]`: version of the format, then steps, updates and skipped steps, each as two numbers of 31 bits, low one first |
+//! | `ema_trained` | `i32[n]`: which tensors were trained so far, one bit for each in the order of their paths, 31 bits in each number |
+//!
+//! An EMA that is a field of a module has these below the path of the field, the EMAs of a set below their names.
+
+pub(crate) mod content;
+pub(crate) mod ids;
+pub(crate) mod progress;
+pub(crate) mod traverse;
+pub(crate) mod walk;
+
+pub use content::{Content, group_in};
+pub use traverse::{Plain, Recorded, Traverse};
+
+pub use crate::burn_facts::records::caught;

@@ -1,0 +1,148 @@
+//! Where EMA weights live: in a list beside the model, or inside the model.
+
+pub(crate) mod inside;
+pub(crate) mod slot;
+
+use burn::module::{Module, ParamId};
+use burn::tensor::kind::BridgeTensor;
+use burn::tensor::{DType, Device};
+
+use crate::burn_facts::{late_reads, rank};
+use crate::store::slot::Slot;
+use crate::walk::frame::Frame;
+use crate::walk::places::{Mode, Places};
+
+/// The weights of an EMA as a flat list, and the model that they belong in without its own.
+///
+/// A list of tensors, rather than a model that is mapped at each update, makes an update one walk over the model, leaves the
+/// EMA alone when the model does not fit, and never writes into a model that was handed out.
+#[derive(Clone, Debug)]
+pub(crate) struct Store<M> {
+    pub(crate) slots: Vec<Slot>,
+    pub(crate) frame: Frame<M>,
+    /// The device that the EMA is kept on. `None`: where the model is.
+    pub(crate) pinned: Option<Device>,
+    /// Whether the EMA was moved away from its model.
+    is_away: bool,
+}
+
+impl<M: Module> Store<M> {
+    pub(crate) fn new(slots: Vec<Slot>, frame: Frame<M>, pinned: Option<Device>) -> Self {
+        let mut store = Self {
+            slots,
+            frame,
+            pinned: None,
+            is_away: false,
+        };
+        if let Some(device) = pinned {
+            store.frame.move_to(&device);
+            store.pinned = Some(device);
+        }
+        store
+    }
+
+    /// The model in inference mode, with tensors of these dtypes where they are floats.
+    pub(crate) fn model(&self, places: &Places, dtype: impl Fn(usize) -> DType) -> M {
+        self.frame
+            .filled(places, |place| self.cast(place, dtype(place)))
+    }
+
+    /// The model in training mode, but for gradients.
+    pub(crate) fn training_model(&self, places: &Places, dtype: impl Fn(usize) -> DType) -> M {
+        let tensor = |place| self.cast(place, dtype(place));
+        self.frame.filled_in_training(places, tensor)
+    }
+
+    fn cast(&self, place: usize, dtype: DType) -> BridgeTensor {
+        rank::cast(self.slots[place].share(), dtype)
+    }
+
+    /// The model in inference mode, with the tensors as they are kept.
+    pub(crate) fn full_precision_model(&self, places: &Places) -> M {
+        self.frame.filled(places, |place| self.slots[place].share())
+    }
+
+    /// Follows the model to where it is, and in how it is configured.
+    pub(crate) fn follow(&mut self, model: &M, places: &Places, mode: &Mode, has_moved: bool) {
+        let has_moved = self.pinned.is_none() && (has_moved || self.is_away);
+        if has_moved || !mode.is_like(self.frame.mode()) {
+            self.renew_frame(model, places, mode);
+        }
+    }
+
+    /// Takes everything from the model that is no weight.
+    pub(crate) fn renew_frame(&mut self, model: &M, places: &Places, mode: &Mode) {
+        let mut mode = mode.clone();
+        mode.strategy = mode.strategy.or(self.frame.mode().strategy);
+        // A place that is missing is one that is ignored, and missing in the model now.
+        (self.frame, _) = Frame::of(model, places, mode);
+        self.is_away = false;
+        if let Some(device) = &self.pinned {
+            self.frame.move_to(device);
+        }
+    }
+
+    /// Moves everything to `device`. A device that it was pinned to is forgotten for this one.
+    pub(crate) fn move_to(&mut self, device: &Device) {
+        let device = device.clone().without_autodiff();
+        self.settle();
+        for slot in &mut self.slots {
+            slot.put(rank::on_device(slot.tensor().clone(), &device));
+        }
+        self.frame.move_to(&device);
+        self.is_away = true;
+        if self.pinned.is_some() {
+            self.pinned = Some(device);
+        }
+    }
+
+    /// Moves everything to `device` and keeps it there.
+    pub(crate) fn pin(&mut self, device: &Device) {
+        self.move_to(device);
+        self.pinned = Some(device.clone().without_autodiff());
+    }
+
+    /// Replaces all tensors, and ids.
+    pub(crate) fn replace(&mut self, places: &Places, tensors: Vec<BridgeTensor>, ids: &[ParamId]) {
+        self.settle();
+        self.slots = tensors.into_iter().map(Slot::new).collect();
+        self.frame.set_ids(places, ids);
+        self.read_now();
+    }
+
+    /// Gives the float at `place` these values.
+    pub(crate) fn write(&mut self, place: usize, values: &[f64]) {
+        let slot = &mut self.slots[place];
+        slot.put(rank::filled(slot.tensor(), values));
+    }
+
+    /// Waits for pending work on tensors that were handed out, before they are dropped.
+    pub(crate) fn settle(&self) {
+        self.settle_where(Slot::is_handed_out);
+    }
+
+    /// Reads tensors that were loaded lazily: the file may change or vanish later.
+    pub(crate) fn read_now(&self) {
+        self.settle_where(|_| true);
+        self.slots.iter().for_each(|slot| rank::read(slot.tensor()));
+    }
+
+    fn settle_where(&self, is_concerned: impl Fn(&Slot) -> bool) {
+        let slots = self.slots.iter().filter(|slot| slot.is_whole());
+        let slots = slots.filter(|slot| is_concerned(slot));
+        let mut settled: Vec<Device> = Vec::new();
+        for device in slots.map(|slot| rank::device(slot.tensor())) {
+            if !settled.contains(&device) {
+                late_reads::settle(&device);
+                settled.push(device);
+            }
+        }
+    }
+
+    /// The devices of everything that [`model`](Self::model) gives.
+    pub(crate) fn devices(&self) -> impl Iterator<Item = Device> {
+        let slots = self.slots.iter();
+        let weights = slots.map(|slot| rank::device(slot.tensor()));
+        weights.chain(self.frame.devices())
+    }
+}

@@ -1,0 +1,148 @@
+//! One tensor of an EMA.
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use burn::tensor::DType;
+use burn::tensor::kind::BridgeTensor;
+
+/// A tensor of an EMA, and who else may hold its memory.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    /// `None` while an update moves it, and for good if that update panicked.
+    tensor: Option<BridgeTensor>,
+    /// Whether its memory has, or had, another holder.
+    is_shared: AtomicBool,
+    /// Whether it was given away, to be read at some later time.
+    is_handed_out: AtomicBool,
+    /// The model's tensor that it was copied from, where that was on another device.
+    origin: Option<BridgeTensor>,
+}
+
+impl Clone for Slot {
+    fn clone(&self) -> Self {
+        let is_there = self.tensor.is_some();
+        Self {
+            tensor: is_there.then(|| self.share()),
+            is_shared: AtomicBool::new(true),
+            is_handed_out: AtomicBool::new(true),
+            origin: self.origin.clone(),
+        }
+    }
+}
+
+impl Slot {
+    pub(crate) fn new(tensor: BridgeTensor) -> Self {
+        Self {
+            tensor: Some(tensor),
+            is_shared: AtomicBool::new(true),
+            is_handed_out: AtomicBool::new(false),
+            origin: None,
+        }
+    }
+
+    /// Whether the tensor is there: not so after an update that panicked.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.tensor.is_some()
+    }
+
+    /// The tensor, for a look at it.
+    ///
+    /// # Panics
+    ///
+    /// If an update that moved it has panicked.
+    pub(crate) fn tensor(&self) -> &BridgeTensor {
+        self.tensor.as_ref().unwrap_or_else(|| lost())
+    }
+
+    /// The tensor, without the slot.
+    pub(crate) fn into_tensor(self) -> BridgeTensor {
+        self.tensor.unwrap_or_else(|| lost())
+    }
+
+    pub(crate) fn dtype(&self) -> DType {
+        self.tensor().dtype()
+    }
+
+    /// The tensor, to be kept elsewhere.
+    pub(crate) fn share(&self) -> BridgeTensor {
+        self.is_shared.store(true, Relaxed);
+        self.is_handed_out.store(true, Relaxed);
+        self.tensor().clone()
+    }
+
+    pub(crate) fn is_handed_out(&self) -> bool {
+        self.is_handed_out.load(Relaxed)
+    }
+
+    /// Takes the tensor, to be [moved](Self::moved), and says whether others may look at its memory.
+    pub(crate) fn start_move(&mut self) -> (BridgeTensor, bool) {
+        let tensor = self.tensor.take().unwrap_or_else(|| lost());
+        self.origin = None;
+        (tensor, self.is_shared.load(Relaxed))
+    }
+
+    /// Takes the tensor back, in memory of its own unless `is_shared`.
+    pub(crate) fn moved(&mut self, tensor: BridgeTensor, is_shared: bool) {
+        self.tensor = Some(tensor);
+        self.is_shared.store(is_shared, Relaxed);
+        if !is_shared {
+            self.is_handed_out.store(false, Relaxed);
+        }
+    }
+
+    /// Replaces the tensor by one whose memory others may hold.
+    pub(crate) fn put(&mut self, tensor: BridgeTensor) {
+        self.moved(tensor, true);
+        self.is_handed_out.store(false, Relaxed);
+        self.origin = None;
+    }
+
+    /// Replaces the tensor by a copy of `origin`, which is on another device. As long as the model holds just that tensor, its
+    /// copy need not be made again.
+    pub(crate) fn put_from_afar(&mut self, tensor: BridgeTensor, origin: BridgeTensor) {
+        self.put(tensor);
+        self.origin = Some(origin);
+    }
+
+    /// Whether it shares the memory of `other`, as far as the backend tells, and so is equal.
+    pub(crate) fn is_view_of(&self, other: &BridgeTensor) -> bool {
+        let tensor = self.tensor.as_ref();
+        tensor.is_some_and(|tensor| burn_ema_kernels::is_same_memory(tensor, other))
+    }
+
+    /// Whether it is a copy of this very tensor.
+    pub(crate) fn is_copy_of(&self, origin: &BridgeTensor) -> bool {
+        let known = self.origin.as_ref();
+        known.is_some_and(|known| burn_ema_kernels::is_same_memory(known, origin))
+    }
+}
+
+fn lost() -> ! {
+    panic!(
+        "an earlier update of this EMA panicked before it was finished, and some of its weights are lost: load a record, \
+         call `restart` or `copy_from`, or create a new EMA"
+    )
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use burn::tensor::{Device, Tensor};
+
+    fn tensor(numbers: [f32; 2]) -> BridgeTensor {
+        Tensor::<1>::from_floats(numbers, &Device::flex()).into_bridge()
+    }
+
+    /// So a frozen parameter goes to the device of a pinned EMA once.
+    #[test]
+    fn a_copy_from_afar_is_known_by_the_memory_it_came_from() {
+        let origin = tensor([1.0, 2.0]);
+        let mut slot = Slot::new(tensor([0.0, 0.0]));
+        assert!(!slot.is_copy_of(&origin));
+        slot.put_from_afar(tensor([1.0, 2.0]), origin.clone());
+        assert!(slot.is_copy_of(&origin));
+        assert!(!slot.is_copy_of(&tensor([1.0, 2.0])));
+        slot.put(tensor([3.0, 4.0]));
+        assert!(!slot.is_copy_of(&origin));
+    }
+}
