@@ -33,31 +33,25 @@ LAYERS = {
         presets post_hoc
     """,
     "burn-ema-kernels": """
-        batch
+        average batch
         ops host portable
         backends
-        devices
-        finite
+        devices memory
+        finite lerp
     """,
     "burn-ema": """
         error
-        policy
-        config
+        policy counters
         burn_facts
         walk
-        plan store
-        engine
-        record
+        plan
+        store
+        engine record
         model
-        submodules
-        merge post_hoc batch_norm snapshots
+        post_hoc batch_norm submodule
     """,
     "burn-ema-train": """
-        error
         metrics
-        record
-        handle reestimation monitor
-        side_by_side
         learner hook
     """,
 }
