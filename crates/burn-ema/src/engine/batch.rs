@@ -64,17 +64,19 @@ impl Batch {
         self.sources.push(source);
     }
 
-    /// Adds the tensor of a slot, which moves towards the source that was added last, and is of `dtype` from then on.
+    /// Adds the tensor of a slot, which moves towards the source that was added last, and is of `dtype` from then on. Says
+    /// whether it was on another device than the source.
     pub(crate) fn add(
         &mut self,
         slot: &mut Slot,
         (member, place): (usize, usize),
         dtype: DType,
         weight: f64,
-    ) {
+    ) -> bool {
         let source = self.sources.len() - 1;
         let (mut value, was_shared) = slot.start_move();
-        if !rank::are_together(&value, &self.sources[source]) {
+        let is_elsewhere = !rank::are_together(&value, &self.sources[source]);
+        if is_elsewhere {
             value = self.brought(value, &rank::device(&self.sources[source]));
         }
         if value.dtype() != dtype {
@@ -94,6 +96,7 @@ impl Batch {
             source,
             weight,
         });
+        is_elsewhere
     }
 
     /// Whether there is enough to do.

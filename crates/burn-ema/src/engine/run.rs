@@ -42,14 +42,22 @@ impl Change {
         match action {
             PlanAction::Ignore => Self::Nothing,
             PlanAction::Average if weight == 0.0 => Self::Nothing,
-            // Not computed: `1e8 + (1.2345 - 1e8)` is 0 in f32, and NaN would stay NaN.
-            PlanAction::Average if weight == 1.0 => Self::Copy { dtype: ema_dtype },
-            PlanAction::Average => Self::Move {
+            PlanAction::Average if weight < 1.0 => Self::Move {
                 dtype: ema_dtype,
                 weight,
             },
-            PlanAction::Copy | PlanAction::Reestimate => Self::Copy { dtype },
+            // At weight 1, too, it is not computed: `1e8 + (1.2345 - 1e8)` is 0 in f32, and NaN would stay NaN.
+            _ => Self::copy(action, dtype, ema_dtype),
         }
+    }
+
+    /// The model's tensor as the EMA keeps it, whatever an update does.
+    pub(crate) fn copy(action: PlanAction, dtype: DType, ema_dtype: DType) -> Self {
+        let dtype = match action {
+            PlanAction::Average => ema_dtype,
+            _ => dtype,
+        };
+        Self::Copy { dtype }
     }
 }
 
@@ -92,8 +100,8 @@ fn run_batch(batch: &mut Batch, members: &mut [Member<'_>]) {
 /// What the members share of one tensor of the model.
 #[derive(Default)]
 struct Shared {
-    /// The last copy, and as what it was made.
-    copy: Option<(Device, DType, BridgeTensor)>,
+    /// The last copy that had to be made: for which device (`None`: where the model is), and as which dtype.
+    copy: Option<(Option<Device>, DType, BridgeTensor)>,
     /// The device that the last moving member is kept on (the inner `None`: where the model is), if any moves.
     moves_on: Option<Option<Device>>,
 }
@@ -109,32 +117,18 @@ impl Shared {
         let slot = &mut member.slots[place];
         match member.changes[place] {
             Change::Nothing => {}
-            Change::Copy { dtype } if member.device.is_none() && rank::is_of(&source, dtype) => {
-                member.has_moved |= slot.is_whole() && !rank::are_together(slot.tensor(), &source);
-                slot.put(source);
-            }
+            Change::Copy { dtype } if slot.is_copy_of(&source, dtype) => {}
             Change::Copy { dtype } => {
-                let is_afar = member
-                    .device
-                    .is_some_and(|device| !rank::is_on(&source, device));
-                if is_afar && slot.is_copy_of(&source) {
+                let afar = member.device.filter(|device| !rank::is_on(&source, device));
+                if afar.is_some() {
+                    slot.put_from_afar(self.converted(&source, afar, dtype), source);
                     return;
                 }
-                member.has_moved |=
-                    slot.is_whole() && !is_afar && !rank::are_together(slot.tensor(), &source);
-                let device = match member.device {
-                    Some(device) => device.clone(),
-                    None => rank::device(&source),
-                };
-                let copy = match self.copy.take() {
-                    Some((known, of, copy)) if known == device && of == dtype => copy,
-                    _ => rank::conform(source.clone(), &device, dtype),
-                };
-                match is_afar {
-                    true => slot.put_from_afar(copy.clone(), source),
-                    false => slot.put(copy.clone()),
-                }
-                self.copy = Some((device, dtype, copy));
+                member.has_moved |= slot.is_whole() && !rank::are_together(slot.tensor(), &source);
+                slot.put(match rank::is_of(&source, dtype) {
+                    true => source,
+                    false => self.converted(&source, None, dtype),
+                });
             }
             Change::Move { dtype, weight } => {
                 let is_known = match (&self.moves_on, member.device) {
@@ -142,15 +136,34 @@ impl Shared {
                     (Some(Some(known)), Some(device)) => known == device,
                     _ => false,
                 };
-                if member.device.is_none() {
-                    member.has_moved |= !rank::are_together(slot.tensor(), &source);
-                }
                 if !is_known {
                     batch.add_source(source, member.device);
                     self.moves_on = Some(member.device.cloned());
                 }
-                batch.add(slot, (index, place), dtype, weight);
+                member.has_moved |= batch.add(slot, (index, place), dtype, weight);
             }
         }
+    }
+
+    /// The tensor on another device, or as another dtype.
+    fn converted(
+        &mut self,
+        source: &BridgeTensor,
+        device: Option<&Device>,
+        dtype: DType,
+    ) -> BridgeTensor {
+        if let Some((known, of, copy)) = &self.copy
+            && known.as_ref() == device
+            && *of == dtype
+        {
+            return copy.clone();
+        }
+        let source = source.clone();
+        let copy = match device {
+            Some(device) => rank::conform(source, device, dtype),
+            None => rank::cast(source, dtype),
+        };
+        self.copy = Some((device.cloned(), dtype, copy.clone()));
+        copy
     }
 }

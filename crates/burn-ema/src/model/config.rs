@@ -10,7 +10,7 @@ use burn_ema_rules::profile::Profile;
 use burn_ema_rules::schedule::Schedule;
 use serde::{Deserialize, Serialize};
 
-pub use crate::engine::decide::NonFinite;
+pub use crate::engine::guard::NonFinite;
 
 use crate::engine::decide::Rules;
 use crate::error::EmaError;
@@ -145,7 +145,7 @@ impl EmaConfig {
     /// # Ok::<(), burn_ema::EmaError>(())
     /// ```
     #[cfg(feature = "presets")]
-    pub fn from_preset(preset: &impl Preset) -> Result<Self, EmaError> {
+    pub fn from_preset(preset: &(impl Preset + ?Sized)) -> Result<Self, EmaError> {
         let settings = preset.settings()?;
         let frozen = match settings.frozen_averaged {
             true => Action::Average,

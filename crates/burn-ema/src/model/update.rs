@@ -7,7 +7,6 @@ use burn::tensor::Device;
 use burn_ema_rules::schedule::Phase;
 use serde::{Deserialize, Serialize};
 
-use crate::burn_facts::rank;
 use crate::engine::decide::Decision;
 use crate::engine::guard::Guard;
 use crate::engine::run::{Change, Member, run};
@@ -250,13 +249,7 @@ fn carry_out<M: Module>(
                 continue;
             };
             let dtype = plan.entries[place].dtype;
-            let mut change = Change::of(*action, weight, dtype, config.precision.of(dtype));
-            if let Change::Copy { dtype } = change
-                && rank::is_of(&shown.tensor, dtype)
-                && store.slots[place].is_view_of(&shown.tensor)
-            {
-                change = Change::Nothing;
-            }
+            let change = Change::of(*action, weight, dtype, config.precision.of(dtype));
             plan.note(place, shown, matches!(change, Change::Copy { .. }));
             changes.push(change);
         }
@@ -285,11 +278,8 @@ pub(crate) fn copy_all<M: Module>(ema: &mut EmaModel<M>, reading: Reading) {
     let precision = ema.config.precision;
     let entries = ema.plan.entries.iter().enumerate();
     let changes = entries.map(|(place, entry)| {
-        let dtype = match ema.plan.action(place, false) {
-            PlanAction::Average => precision.of(entry.dtype),
-            _ => entry.dtype,
-        };
-        Change::Copy { dtype }
+        let action = ema.plan.action(place, false);
+        Change::copy(action, entry.dtype, precision.of(entry.dtype))
     });
     let changes = changes.collect();
     let device: Option<Device> = ema.store.pinned.clone();

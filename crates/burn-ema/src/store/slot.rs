@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use burn::tensor::DType;
 use burn::tensor::kind::BridgeTensor;
 
+use crate::burn_facts::rank;
+
 /// A tensor of an EMA, and who else may hold its memory.
 #[derive(Debug)]
 pub(crate) struct Slot {
@@ -104,16 +106,13 @@ impl Slot {
         self.origin = Some(origin);
     }
 
-    /// Whether it shares the memory of `other`, as far as the backend tells, and so is equal.
-    pub(crate) fn is_view_of(&self, other: &BridgeTensor) -> bool {
-        let tensor = self.tensor.as_ref();
-        tensor.is_some_and(|tensor| burn_ema_kernels::is_same_memory(tensor, other))
-    }
-
-    /// Whether it is a copy of this very tensor.
-    pub(crate) fn is_copy_of(&self, origin: &BridgeTensor) -> bool {
-        let known = self.origin.as_ref();
-        known.is_some_and(|known| burn_ema_kernels::is_same_memory(known, origin))
+    /// Whether it is a copy of this very tensor as `dtype`, as far as the backend tells.
+    pub(crate) fn is_copy_of(&self, source: &BridgeTensor, dtype: DType) -> bool {
+        let Some(tensor) = &self.tensor else {
+            return false;
+        };
+        let origin = self.origin.as_ref().unwrap_or(tensor);
+        rank::is_of(tensor, dtype) && burn_ema_kernels::is_same_memory(origin, source)
     }
 }
 
@@ -138,11 +137,22 @@ mod tests {
     fn a_copy_from_afar_is_known_by_the_memory_it_came_from() {
         let origin = tensor([1.0, 2.0]);
         let mut slot = Slot::new(tensor([0.0, 0.0]));
-        assert!(!slot.is_copy_of(&origin));
+        assert!(!slot.is_copy_of(&origin, DType::F32));
         slot.put_from_afar(tensor([1.0, 2.0]), origin.clone());
-        assert!(slot.is_copy_of(&origin));
-        assert!(!slot.is_copy_of(&tensor([1.0, 2.0])));
+        assert!(slot.is_copy_of(&origin, DType::F32));
+        assert!(!slot.is_copy_of(&tensor([1.0, 2.0]), DType::F32));
         slot.put(tensor([3.0, 4.0]));
-        assert!(!slot.is_copy_of(&origin));
+        assert!(!slot.is_copy_of(&origin, DType::F32));
+    }
+
+    /// Otherwise a frozen parameter in half precision that is averaged from now on would stay in it.
+    #[test]
+    fn a_copy_as_another_dtype_is_not_that_copy() {
+        let source = tensor([1.0, 2.0]);
+        let mut slot = Slot::new(source.clone());
+        assert!(slot.is_copy_of(&source, DType::F32));
+        assert!(!slot.is_copy_of(&source, DType::F64));
+        slot.put_from_afar(tensor([1.0, 2.0]), source.clone());
+        assert!(!slot.is_copy_of(&source, DType::F64));
     }
 }

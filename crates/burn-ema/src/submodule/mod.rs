@@ -20,7 +20,7 @@ pub use crate::plan::pair::SubmodulePair;
 pub use crate::walk::path::is_at_or_within;
 
 use crate::burn_facts::rank;
-use crate::engine::decide::NonFinite;
+use crate::engine::guard::NonFinite;
 use crate::engine::run::{Change, Member, run};
 use crate::error::EmaError;
 use crate::model::update::Update;
@@ -310,20 +310,8 @@ impl<M: Module> EmaSubmodules<M> {
             let shown = shown.filter(move |(_, shown)| is_averaged(shown));
             shown.map(|(link, (shown, _))| (link.source, &shown.tensor))
         };
-        let is_finite = |tensor| burn_ema_kernels::all_finite([tensor]);
-        match non_finite {
-            NonFinite::Propagate => return Ok(true),
-            _ if burn_ema_kernels::all_finite(averaged().map(|(_, tensor)| tensor)) => {
-                return Ok(true);
-            }
-            NonFinite::Skip => return Ok(false),
-            NonFinite::Error => {}
-        }
-        let culprit = averaged().find(|(_, tensor)| !is_finite(*tensor));
-        let path = culprit.map(|(place, _)| self.places.paths[place].clone());
-        Err(EmaError::NonFinite {
-            path: path.unwrap_or_default(),
-        })
+        let is_finite = || burn_ema_kernels::all_finite(averaged().map(|(_, tensor)| tensor));
+        non_finite.accepts(averaged(), &self.places.paths, is_finite)
     }
 
     /// What is to be done, with the sources on the devices of the EMA copies. Functions are called here, before anything

@@ -3,6 +3,7 @@
 //! Each update reads the model, so it follows the [`Route`] that it knows. Paths are built only where the model differs.
 
 use burn::module::{Flag, Module, ModuleVisitor, Param, ParamId};
+use burn::tensor::kind::Autodiff;
 use burn::tensor::kind::BridgeTensor;
 use burn::tensor::{Bool, DType, GradientCheckpointingStrategy, Int, Tensor};
 
@@ -148,6 +149,16 @@ impl<W: Walk> Visitor<W> {
         mode.strategy = mode.strategy.or(strategy);
         self.0.tensor(shown);
     }
+
+    fn discrete<const D: usize, K: Autodiff>(&mut self, id: ParamId, value: Tensor<D, K>) {
+        let shown = Shown {
+            tensor: value.without_autodiff().into_bridge(),
+            id,
+            rank: D,
+            is_trainable: false,
+        };
+        self.shown(shown, None);
+    }
 }
 
 impl<W: Walk> ModuleVisitor for Visitor<W> {
@@ -173,23 +184,11 @@ impl<W: Walk> ModuleVisitor for Visitor<W> {
     }
 
     fn visit_int<const D: usize>(&mut self, param: &Param<Tensor<D, Int>>) {
-        let shown = Shown {
-            tensor: param.base().without_autodiff().into_bridge(),
-            id: param.id,
-            rank: D,
-            is_trainable: false,
-        };
-        self.shown(shown, None);
+        self.discrete(param.id, param.base());
     }
 
     fn visit_bool<const D: usize>(&mut self, param: &Param<Tensor<D, Bool>>) {
-        let shown = Shown {
-            tensor: param.base().without_autodiff().into_bridge(),
-            id: param.id,
-            rank: D,
-            is_trainable: false,
-        };
-        self.shown(shown, None);
+        self.discrete(param.id, param.base());
     }
 
     fn visit_flag(&mut self, flag: &Param<Flag>) {
