@@ -163,7 +163,7 @@ check_wgpu() {
 check_vulkan() {
     setup wgpu
     backend_tests vulkan "vulkan flex" \
-        ema:carry_on,config,devices,dtype,kernels,non_finite,plan,policy,post_hoc,presets,presets_golden,profile,schedule,walk \
+        ema:carry_on,config,devices,dtype,kernels,non_finite,plan,policy,post_hoc,presets,profile,schedule,walk \
         hook:decay,parity,refusals,runner log alloc:learner
 }
 

@@ -4,8 +4,8 @@
     venv/bin/pip install torch timm ema-pytorch diffusers accelerate mmengine pytorch-ignite optax torch-ema
     venv/bin/python tests/golden/peers.py > crates/burn-ema-rules/tests/rules/frameworks.json
 
-The number is 0.3 at the start and sin(1.3 t) + t / 10 after step t, in f64. `presets_golden.rs` here and `preset_goldens.rs` there
-compare with these values; nothing but this script needs Python.
+The number is 0.3 at the start and sin(1.3 t) + t / 10 after step t, in f64. `framework_runs.rs` there names the
+preset for each, which burn-ema-rules compares as numbers and burn-ema as tensors; nothing but this script needs Python.
 """
 
 import copy

@@ -1,6 +1,8 @@
 //! `EmaModel`, `EmaSet` and what they are made of.
 
 mod algebra;
+#[path = "../../../crates/burn-ema-rules/tests/rules/arbitrary.rs"]
+mod arbitrary;
 mod autodiff;
 mod batch_norm;
 mod carry_on;
@@ -10,6 +12,8 @@ mod default_device;
 mod devices;
 mod dtype;
 mod field;
+#[path = "../../../crates/burn-ema-rules/tests/rules/framework_runs.rs"]
+mod framework_runs;
 mod kernels;
 mod lora;
 mod modes;
@@ -19,7 +23,6 @@ mod plan;
 mod policy;
 mod post_hoc;
 mod presets;
-mod presets_golden;
 mod profile;
 mod record;
 mod reestimate;

@@ -3,10 +3,7 @@
 //! Closed forms of profiles are tested in burn-ema-rules.
 
 use burn::config::{Config, config_to_json};
-use burn_ema::decay::{
-    Annealing, Clock, Constant, DecaySchedule, EqualWeights, ExponentialWarmup, ImageRampUp,
-    LinearWarmup, PowerFunction, PowerWarmup, Progress, TfRamp, Ticks, Weight,
-};
+use burn_ema::decay::Progress;
 use burn_ema::{Decay, EmaConfig, EmaError, RulesError};
 use burn_ema_tests::backend::device;
 use burn_ema_tests::compare::numbers;
@@ -14,108 +11,21 @@ use burn_ema_tests::models::Weights;
 use burn_ema_tests::snapshot::{assert_same, numbers_at, values};
 use proptest::prelude::*;
 
-fn clock() -> impl Strategy<Value = Clock> {
-    (any::<bool>(), any::<bool>(), -8..8_i64).prop_map(|(steps, inclusive, offset)| Clock {
-        ticks: if steps { Ticks::Steps } else { Ticks::Updates },
-        inclusive,
-        offset,
-    })
-}
-
-fn simple_decay() -> impl Strategy<Value = Decay> {
-    prop_oneof![
-        (0.5..=1.0).prop_map(|decay| Decay::Constant(Constant { decay })),
-        (0.0..0.5).prop_map(|weight| Decay::Weight(Weight { weight })),
-        (0.1..100.0).prop_map(Decay::half_life),
-        (0.1..2.0, 0.1..20.0, 0.0..0.5, 0.5..=1.0, clock()).prop_map(
-            |(power, inv_gamma, min, max, clock)| PowerWarmup {
-                power,
-                inv_gamma,
-                min,
-                max,
-                clock
-            }
-            .into()
-        ),
-        (0.5..=1.0, 1.0..30.0, clock()).prop_map(|(max, factor, clock)| TfRamp {
-            max,
-            min: 0.0,
-            factor,
-            clock
-        }
-        .into()),
-        (0.5..=1.0, 0.1..50.0, clock()).prop_map(|(max, tau, clock)| ExponentialWarmup {
-            max,
-            tau,
-            clock
-        }
-        .into()),
-        (0.0..=1.0, 0.5..=1.0, 0..30_u64, clock()).prop_map(|(from, to, updates, clock)| {
-            LinearWarmup {
-                from,
-                to,
-                updates,
-                clock,
-            }
-            .into()
-        }),
-        (
-            0.01..5.0,
-            proptest::option::of(0.01..1.0),
-            1..200_u64,
-            clock()
-        )
-            .prop_map(|(kimg, ramp_up, batch_size, clock)| ImageRampUp {
-                clock,
-                ..ImageRampUp::from_kimg(kimg, ramp_up, batch_size)
-            }
-            .into()),
-        (0.001..0.5, 0.1..50.0, clock()).prop_map(|(weight, gamma, clock)| Annealing {
-            weight,
-            gamma,
-            clock
-        }
-        .into()),
-        (0..5_u64).prop_map(|prior| EqualWeights { prior }.into()),
-        (0.0..30.0).prop_map(|gamma| PowerFunction { gamma }.into()),
-        (0.5..1.0).prop_map(|low: f64| Decay::custom("waves", move |at: Progress| {
-            low + (1.0 - low) * (at.updates as f64).sin().abs()
-        })),
-    ]
-}
-
-/// Any decay schedule, also with one or two modifications.
-fn decay() -> impl Strategy<Value = Decay> {
-    let modified = (simple_decay(), 0..4_u8, 0..4_u8, 0..4_u64);
-    modified.prop_map(|(decay, first, second, copies)| {
-        [first, second]
-            .into_iter()
-            .fold(decay, |decay, modification| match modification {
-                1 => decay.per_step(),
-                2 => decay.debiased(),
-                3 => decay.copy_first(copies),
-                _ => decay,
-            })
-    })
-}
+use crate::arbitrary::{self, Staircase};
 
 /// A configuration, and the number of updates.
 fn run() -> impl Strategy<Value = (EmaConfig, u64)> {
-    (decay(), 0..10_u64, 1..6_u64, 0..25_u64).prop_map(|(decay, start, interval, updates)| {
+    arbitrary::run().prop_map(|(decay, schedule, updates)| {
         let config = EmaConfig::new()
             .with_decay(decay)
-            .with_start(start)
-            .with_interval(interval);
+            .with_start(schedule.start)
+            .with_interval(schedule.interval);
         (config, updates)
     })
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: 512,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(arbitrary::config(512))]
 
     #[test]
     fn ema_is_the_sum_of_what_was_seen_by_weight(
@@ -151,7 +61,7 @@ proptest! {
     }
 
     #[test]
-    fn schedules_of_configurations_survive_json(decay in decay()) {
+    fn schedules_of_configurations_survive_json(decay in arbitrary::decay()) {
         let config = EmaConfig::new().with_decay(decay.clone());
         let json = config_to_json(&config);
         let loaded = EmaConfig::load_binary(json.as_bytes()).unwrap();
@@ -221,27 +131,8 @@ fn custom_schedule_from_a_file_asks_for_itself() {
     );
 }
 
-/// A type of the user's that implements the trait, with a check of its own.
 #[test]
 fn schedule_of_the_users_own_is_checked_and_used() {
-    #[derive(Debug)]
-    struct Staircase {
-        steps: u64,
-    }
-    impl DecaySchedule for Staircase {
-        fn decay(&self, at: Progress) -> f64 {
-            1.0 - 0.5_f64.powi(1 + (at.updates / self.steps) as i32)
-        }
-        fn validate(&self) -> Result<(), RulesError> {
-            match self.steps {
-                0 => Err(RulesError::InvalidConfig {
-                    field: "decay",
-                    problem: "a staircase with steps of 0".into(),
-                }),
-                _ => Ok(()),
-            }
-        }
-    }
     let config =
         |steps| EmaConfig::new().with_decay(Decay::custom("staircase", Staircase { steps }));
     assert_eq!(

@@ -1,8 +1,9 @@
-//! Random schedules.
+//! Random schedules, and one of a user's own. The tests of burn-ema use them, too.
 
+use burn_ema_rules::RulesError;
 use burn_ema_rules::decay::{
-    Annealing, Clock, Constant, Decay, EqualWeights, ExponentialWarmup, ImageRampUp, LinearWarmup,
-    PowerFunction, PowerWarmup, Progress, TfRamp, Ticks, Weight,
+    Annealing, Clock, Constant, Decay, DecaySchedule, EqualWeights, ExponentialWarmup, ImageRampUp,
+    LinearWarmup, PowerFunction, PowerWarmup, Progress, TfRamp, Ticks, Weight,
 };
 use burn_ema_rules::schedule::Schedule;
 use proptest::prelude::*;
@@ -105,4 +106,26 @@ pub(crate) fn run() -> impl Strategy<Value = (Decay, Schedule, u64)> {
     (decay(), 0..10_u64, 1..6_u64, 0..25_u64).prop_map(|(decay, start, interval, updates)| {
         (decay, Schedule { start, interval }, updates)
     })
+}
+
+/// It checks itself.
+#[derive(Debug)]
+pub(crate) struct Staircase {
+    pub(crate) steps: u64,
+}
+
+impl DecaySchedule for Staircase {
+    fn decay(&self, at: Progress) -> f64 {
+        1.0 - 0.5_f64.powi(1 + (at.updates / self.steps) as i32)
+    }
+
+    fn validate(&self) -> Result<(), RulesError> {
+        match self.steps {
+            0 => Err(RulesError::InvalidConfig {
+                field: "decay",
+                problem: "a staircase with steps of 0".into(),
+            }),
+            _ => Ok(()),
+        }
+    }
 }

@@ -5,6 +5,8 @@ mod arbitrary;
 mod config;
 mod debiased;
 mod formulas;
+#[cfg(feature = "presets")]
+mod framework_runs;
 #[cfg(feature = "post-hoc")]
 mod post_hoc;
 mod power_function;

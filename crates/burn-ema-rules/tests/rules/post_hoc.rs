@@ -152,16 +152,28 @@ fn profiles_that_cannot_be_combined_are_errors() {
         error.to_string()
     };
     let wanted = profile(40.0, 0.15);
-    assert!(message(&[], wanted).contains("there are no stored EMAs"));
+    assert_eq!(
+        message(&[], wanted),
+        "no reconstruction: there are no stored EMAs: give at least one profile"
+    );
     let later = [profile(50.0, 0.05)];
-    assert!(message(&later, wanted).contains("seen weights from after 40"));
+    assert_eq!(
+        message(&later, wanted),
+        "no reconstruction: the EMA of time 50 has seen weights from after 40: leave it out"
+    );
     let twice = [profile(20.0, 0.05), profile(20.0, 0.05)];
-    assert!(message(&twice, wanted).contains("the same profile"));
+    assert_eq!(
+        message(&twice, wanted),
+        "no reconstruction: two stored EMAs have the same profile: leave one out"
+    );
     let nowhen = PowerProfile {
         time: 0.0,
         gamma: 1.0,
     };
-    assert!(message(&[nowhen], wanted).contains("a finite time above 0"));
+    assert_eq!(
+        message(&[nowhen], wanted),
+        "no reconstruction: a profile needs a finite time above 0 and a finite gamma of at least 0, found time 0 and gamma 1"
+    );
 }
 
 #[test]

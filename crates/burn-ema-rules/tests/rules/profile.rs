@@ -7,7 +7,7 @@ use burn_ema_rules::schedule::Schedule;
 use proptest::prelude::*;
 
 use crate::allocations::bytes_allocated;
-use crate::arbitrary;
+use crate::arbitrary::{self, Staircase};
 use crate::simulation::emas;
 
 proptest! {
@@ -304,24 +304,6 @@ fn error_of_a_decay_names_the_schedule_that_gave_it() {
 /// A type of the user's that implements the trait, with a check of its own.
 #[test]
 fn schedule_of_the_users_own_is_checked_and_used() {
-    #[derive(Debug)]
-    struct Staircase {
-        steps: u64,
-    }
-    impl DecaySchedule for Staircase {
-        fn decay(&self, at: Progress) -> f64 {
-            1.0 - 0.5_f64.powi(1 + (at.updates / self.steps) as i32)
-        }
-        fn validate(&self) -> Result<(), RulesError> {
-            match self.steps {
-                0 => Err(RulesError::InvalidConfig {
-                    field: "decay",
-                    problem: "a staircase with steps of 0".into(),
-                }),
-                _ => Ok(()),
-            }
-        }
-    }
     let decay = |steps| Decay::custom("staircase", Staircase { steps });
     assert_eq!(profile(decay(1), 2).weights(), [0.375, 0.375, 0.25]);
     assert!(decay(0).validate().is_err());
