@@ -1,12 +1,8 @@
 //! What the pictures of the examples are drawn on.
 //!
-//! A picture needs nothing from the system: the font is linked into the program, and the PNG is encoded by pure
-//! Rust code.
+//! A picture needs nothing from the system: the font is linked into the program.
 
 use std::error::Error;
-use std::fs;
-use std::io;
-use std::path::Path;
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -30,9 +26,9 @@ const FONT: &str = "burn-ema-examples";
 
 /// A part of a picture.
 pub type Area<'a> = DrawingArea<BitMapBackend<'a>, Shift>;
-/// What plotters, the encoder or the operating system said.
+/// What plotters said.
 pub type DrawError = Box<dyn Error + Send + Sync>;
-/// Of drawing and writing.
+/// Of drawing.
 pub type DrawResult = Result<(), DrawError>;
 
 /// The RGB pixels of a picture of `width` and `height` pixels.
@@ -76,54 +72,24 @@ pub fn stroke(color: RGBColor, width: f64) -> ShapeStyle {
 
 /// Averages squares of `SCALE` times `SCALE` pixels.
 fn shrink(large: &[u8], width: u32) -> Vec<u8> {
-    let (width, scale) = (width as usize, SCALE as usize);
+    let (width, scale) = (3 * width as usize, SCALE as usize);
     let mut pixels = Vec::with_capacity(large.len() / (scale * scale));
-    for rows in large.chunks_exact(3 * width * scale * scale) {
-        for x in 0..width {
-            for channel in 0..3 {
-                let sum: u32 = rows
-                    .chunks_exact(3 * width * scale)
-                    .flat_map(|row| (0..scale).map(move |i| row[3 * (x * scale + i) + channel]))
-                    .map(u32::from)
-                    .sum();
-                pixels.push((sum / (SCALE * SCALE)) as u8);
+    for rows in large.chunks_exact(width * scale * scale) {
+        let mut sums = vec![[0_u32; 3]; width / 3];
+        for row in rows.chunks_exact(width * scale) {
+            for (sums, square) in sums.iter_mut().zip(row.chunks_exact(3 * scale)) {
+                for pixel in square.chunks_exact(3) {
+                    sums[0] += u32::from(pixel[0]);
+                    sums[1] += u32::from(pixel[1]);
+                    sums[2] += u32::from(pixel[2]);
+                }
             }
         }
+        pixels.extend(
+            sums.iter()
+                .flatten()
+                .map(|sum| (sum / (SCALE * SCALE)) as u8),
+        );
     }
     pixels
-}
-
-/// Writes a picture as PNG.
-///
-/// It is written next to `path` first and renamed then, so that no half of a picture is ever at `path`.
-///
-/// # Errors
-///
-/// If the file cannot be written. What was at `path` is still there then.
-pub fn write_whole(path: &Path, pixels: &[u8], size: (u32, u32)) -> DrawResult {
-    let name = path
-        .file_name()
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path names no file"))?;
-    // The encoder goes by the extension.
-    let unfinished = path.with_file_name(format!(
-        ".{}.{}.png",
-        name.to_string_lossy(),
-        std::process::id()
-    ));
-    let result = encode(&unfinished, pixels, size)
-        .and_then(|()| fs::rename(&unfinished, path).map_err(Into::into));
-    if result.is_err() {
-        // The first error says what is wrong; that nothing was there to remove adds nothing.
-        let _ = fs::remove_file(&unfinished);
-    }
-    result
-}
-
-fn encode(path: &Path, pixels: &[u8], size: (u32, u32)) -> DrawResult {
-    // A file that cannot be created is the usual failure, and plotters would report it in debug form.
-    fs::File::create(path)?;
-    let mut backend = BitMapBackend::new(path, size);
-    backend.blit_bitmap((0, 0), size, pixels)?;
-    backend.present()?;
-    Ok(())
 }

@@ -15,6 +15,7 @@ use axis::{Axis, ticks, value_range};
 use line::visible_lines;
 
 use crate::canvas::{self, AXIS, Area, DrawError, DrawResult, GRID, TEXT_RISE, px, stroke, text};
+use crate::png_file::{Pixels, write_whole};
 
 const PANEL_WIDTH: u32 = 600;
 const HEIGHT: u32 = 480;
@@ -124,9 +125,9 @@ impl Chart {
             .render()
             .map_err(|source| ChartError::Draw { source })?;
         let size = (self.width(), HEIGHT);
-        canvas::write_whole(path, &pixels, size).map_err(|source| ChartError::Write {
+        write_whole(path, Pixels::Rgb(&pixels), size).map_err(|source| ChartError::Write {
             path: path.to_owned(),
-            source,
+            source: source.into(),
         })
     }
 

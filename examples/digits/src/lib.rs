@@ -11,6 +11,7 @@ pub mod device;
 pub mod error;
 pub mod folder;
 pub mod model;
+pub mod png_file;
 pub mod progress;
 pub mod settings;
 pub mod train;

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use burn::tensor::Tensor;
 use burn_ema_digits::data::IMAGE_SIDE;
-use image::{GrayImage, ImageError, Luma};
+use burn_ema_digits::png_file::{Pixels, write_whole};
+use png::EncodingError;
 
 /// Images in a row of a block.
 const COLUMNS: usize = 8;
@@ -24,31 +25,42 @@ const PAPER: u8 = 235;
 /// # Errors
 ///
 /// If the file cannot be written.
-pub fn write(blocks: &[Tensor<4>], path: &Path) -> Result<(), ImageError> {
+pub fn write(blocks: &[Tensor<4>], path: &Path) -> Result<(), EncodingError> {
     let cell = IMAGE_SIDE * SCALE + GAP;
     let rows = blocks.iter().map(|block| block.dims()[0].div_ceil(COLUMNS));
     let height = rows.max().unwrap_or(0) * cell + GAP;
     let block_width = COLUMNS * cell + GAP;
     let width = blocks.len() * (block_width + BLOCK_GAP) - BLOCK_GAP;
-    let mut picture = GrayImage::from_pixel(width as u32, height as u32, Luma([PAPER]));
+    let mut picture = Picture {
+        width,
+        pixels: vec![PAPER; width * height],
+    };
     for (index, block) in blocks.iter().enumerate() {
         let left = index * (block_width + BLOCK_GAP) + GAP;
         let pixels: Vec<f32> = block.clone().into_data().iter::<f32>().collect();
         for (number, image) in pixels.chunks(IMAGE_SIDE * IMAGE_SIDE).enumerate() {
             let (row, column) = (number / COLUMNS, number % COLUMNS);
-            paint(&mut picture, image, left + column * cell, GAP + row * cell);
+            picture.paint(image, left + column * cell, GAP + row * cell);
         }
     }
-    picture.save(path)
+    let size = (width as u32, height as u32);
+    write_whole(path, Pixels::Grey(&picture.pixels), size)
 }
 
-fn paint(picture: &mut GrayImage, image: &[f32], left: usize, top: usize) {
-    for (index, ink) in image.iter().enumerate() {
-        let (y, x) = (index / IMAGE_SIDE, index % IMAGE_SIDE);
-        let grey = (255.0 * (1.0 - ink.clamp(0.0, 1.0))).round() as u8;
-        for (dy, dx) in (0..SCALE * SCALE).map(|i| (i / SCALE, i % SCALE)) {
-            let (x, y) = (left + x * SCALE + dx, top + y * SCALE + dy);
-            picture.put_pixel(x as u32, y as u32, Luma([grey]));
+struct Picture {
+    width: usize,
+    pixels: Vec<u8>,
+}
+
+impl Picture {
+    fn paint(&mut self, image: &[f32], left: usize, top: usize) {
+        for (index, ink) in image.iter().enumerate() {
+            let (y, x) = (index / IMAGE_SIDE, index % IMAGE_SIDE);
+            let grey = (255.0 * (1.0 - ink.clamp(0.0, 1.0))).round() as u8;
+            for dy in 0..SCALE {
+                let start = (top + y * SCALE + dy) * self.width + left + x * SCALE;
+                self.pixels[start..start + SCALE].fill(grey);
+            }
         }
     }
 }
@@ -65,12 +77,17 @@ mod tests {
         let block = |ink: f32| Tensor::full([10, 1, 8, 8], ink, &device);
         write(&[block(0.0), block(1.0)], &path).unwrap();
 
-        let picture = image::open(&path).unwrap().into_luma8();
+        let file = std::io::BufReader::new(std::fs::File::open(&path).unwrap());
+        let mut reader = png::Decoder::new(file).read_info().unwrap();
+        let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+        let info = reader.next_frame(&mut pixels).unwrap();
         // Two rows of 8 images of 40 pixels.
-        assert_eq!(picture.dimensions(), (2 * (8 * 43 + 3) + 18, 2 * 43 + 3));
-        assert_eq!(picture.get_pixel(4, 4).0, [255]);
-        assert_eq!(picture.get_pixel(8 * 43 + 3 + 18 + 4, 4).0, [0]);
+        let width = 2 * (8 * 43 + 3) + 18;
+        assert_eq!((info.width, info.height), (width, 2 * 43 + 3));
+        let pixel = |x: u32, y: u32| pixels[(y * width + x) as usize];
+        assert_eq!(pixel(4, 4), 255);
+        assert_eq!(pixel(8 * 43 + 3 + 18 + 4, 4), 0);
         // The second row has two images.
-        assert_eq!(picture.get_pixel(2 * 43 + 4, 43 + 4).0, [PAPER]);
+        assert_eq!(pixel(2 * 43 + 4, 43 + 4), PAPER);
     }
 }

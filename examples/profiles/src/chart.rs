@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use burn_ema_digits::canvas::{
     self, AXIS, Area, DrawError, DrawResult, GRID, SCALE, TEXT_RISE, px, stroke, text,
 };
+use burn_ema_digits::png_file::{Pixels, write_whole};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
@@ -97,9 +98,9 @@ pub struct Panel {
 /// If the drawing goes wrong, or the file cannot be written.
 pub fn draw(panels: &[Panel], path: &Path) -> Result<(), ChartError> {
     let pixels = render(panels).map_err(|source| ChartError::Draw { source })?;
-    canvas::write_whole(path, &pixels, (WIDTH, HEIGHT)).map_err(|source| ChartError::Write {
+    write_whole(path, Pixels::Rgb(&pixels), (WIDTH, HEIGHT)).map_err(|source| ChartError::Write {
         path: path.to_owned(),
-        source,
+        source: source.into(),
     })
 }
 
