@@ -13,7 +13,7 @@ fn values(tensor: Tensor<1>) -> Vec<f64> {
 }
 
 #[test]
-fn averages_move_and_whoever_holds_an_old_one_keeps_it() {
+fn emas_move_and_whoever_holds_an_old_one_keeps_it() {
     let source = tensor([1.0, 2.0, -3.0, 4.0]);
     let held = tensor([0.0, 4.0, 1.0, 4.0]);
     let average = |value: Tensor<1>, weight| Average {
@@ -44,7 +44,7 @@ fn averages_move_and_whoever_holds_an_old_one_keeps_it() {
 }
 
 #[test]
-fn half_precision_moves_averages_of_any_dtype() {
+fn half_precision_moves_emas_of_any_dtype() {
     let device = Device::default();
     for half in [FloatDType::F16, FloatDType::BF16] {
         if !device.supports_dtype(DType::from(half)) {

@@ -80,9 +80,9 @@ where
 }
 
 #[test]
-fn an_average_costs_its_own_size_and_nothing_else() {
+fn an_ema_costs_its_own_size_and_nothing_else() {
     let _alone = alone();
-    if !sees_tensors("an_average_costs_its_own_size_and_nothing_else") {
+    if !sees_tensors("an_ema_costs_its_own_size_and_nothing_else") {
         return;
     }
     let config = || EmaConfig::new().with_decay(Decay::constant(0.9));

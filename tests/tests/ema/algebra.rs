@@ -137,7 +137,7 @@ proptest! {
     })]
 
     #[test]
-    fn average_agrees_with_the_weighted_sum_in_f64(run in run()) {
+    fn ema_agrees_with_the_weighted_sum_in_f64(run in run()) {
         let mut ema = run.average();
         update(&mut ema, &run.seen);
 
@@ -176,7 +176,7 @@ proptest! {
     }
 
     #[test]
-    fn source_that_stays_where_it_is_leaves_the_average_there(run in run()) {
+    fn source_that_stays_where_it_is_leaves_the_ema_there(run in run()) {
         let source = Weights::new(&run.initial, &device());
         let mut ema = run.average();
         for _ in &run.seen {
@@ -187,7 +187,7 @@ proptest! {
     }
 
     #[test]
-    fn average_lies_between_the_smallest_and_the_largest_that_was_seen(run in run()) {
+    fn ema_lies_between_the_smallest_and_the_largest_that_was_seen(run in run()) {
         let mut ema = run.average();
         update(&mut ema, &run.seen);
         for (i, average) in result(&ema).into_iter().enumerate() {
@@ -200,7 +200,7 @@ proptest! {
 
     /// Averaging is linear: twice the weights, to the bit, give twice the average.
     #[test]
-    fn scaled_weights_have_the_scaled_average(run in run()) {
+    fn scaled_weights_have_the_scaled_ema(run in run()) {
         let twice = |weights: &Vec<f32>| weights.iter().map(|x| 2.0 * x).collect::<Vec<_>>();
         let scaled = Run {
             initial: twice(&run.initial),

@@ -14,7 +14,7 @@ fn halving<M: Module>(model: &M) -> EmaModel<M> {
 }
 
 #[test]
-fn average_of_a_trained_model_is_never_tracked() {
+fn ema_of_a_trained_model_is_never_tracked() {
     let device = autodiff_device();
     let mut optim = SgdConfig::new().init();
     let mut net = Net::new(&device);
@@ -40,7 +40,7 @@ fn average_of_a_trained_model_is_never_tracked() {
 }
 
 #[test]
-fn copied_average_is_never_tracked() {
+fn copied_ema_is_never_tracked() {
     let net = Net::new(&autodiff_device());
     let mut ema = EmaConfig::new().with_start(5).init(&net);
     ema.update(&net).unwrap();
@@ -66,7 +66,7 @@ fn gradients(when: impl Fn(&'static str, &Net)) -> Vec<Vec<f64>> {
 }
 
 #[test]
-fn gradients_of_the_source_are_the_same_with_and_without_an_average() {
+fn gradients_of_the_source_are_the_same_with_and_without_an_ema() {
     let without = gradients(|_, _| {});
     for moment in ["before forward", "before backward", "after backward"] {
         let with = gradients(|now, net| {
@@ -91,7 +91,7 @@ fn source_stays_a_leaf_that_requires_its_gradient() {
 }
 
 #[test]
-fn model_has_the_ids_of_its_source_and_the_average_has_its_own() {
+fn model_has_the_ids_of_its_source_and_the_ema_has_its_own() {
     let net = Net::new(&autodiff_device());
     let mut ema = halving(&net);
     ema.update(&net).unwrap();
@@ -137,18 +137,18 @@ fn assert_changes_the_net_only(both: Both) {
 }
 
 #[test]
-fn optimizer_that_sees_the_average_changes_the_net_only() {
+fn optimizer_that_sees_the_ema_changes_the_net_only() {
     assert_changes_the_net_only(both());
 }
 
 #[test]
-fn optimizer_that_sees_the_average_changes_the_net_only_after_validation_and_back() {
+fn optimizer_that_sees_the_ema_changes_the_net_only_after_validation_and_back() {
     assert_changes_the_net_only(both().valid().train());
     assert_changes_the_net_only(both().unfreeze());
 }
 
 #[test]
-fn average_beside_the_net_can_be_updated_after_the_optimizer_step() {
+fn ema_beside_the_net_can_be_updated_after_the_optimizer_step() {
     let mut both = stepped(both());
     let before = numbers(&both.ema.model().first.weight.val());
     both.ema.update(&both.net).unwrap();
@@ -160,7 +160,7 @@ fn average_beside_the_net_can_be_updated_after_the_optimizer_step() {
 }
 
 #[test]
-fn gradients_of_the_net_are_taken_from_beside_the_average() {
+fn gradients_of_the_net_are_taken_from_beside_the_ema() {
     let both = both();
     let gradients = both.net.loss(0, &autodiff_device()).backward();
     let gradients = GradientsParams::from_grads(gradients, &both);
@@ -170,7 +170,7 @@ fn gradients_of_the_net_are_taken_from_beside_the_average() {
 }
 
 #[test]
-fn frozen_average_of_a_frozen_net_changes_nothing_else() {
+fn frozen_ema_of_a_frozen_net_changes_nothing_else() {
     // `freeze` maps flags and parameters; the average is in validation state before and after.
     let both = both();
     let before = values(&both.ema);
@@ -180,14 +180,14 @@ fn frozen_average_of_a_frozen_net_changes_nothing_else() {
 }
 
 #[test]
-fn average_can_be_taken_of_a_model_without_autodiff() {
+fn ema_can_be_taken_of_a_model_without_autodiff() {
     let mut ema = halving(&Weights::new(&[0.0], &device()));
     ema.update(&Weights::new(&[4.0], &device())).unwrap();
     assert_close(&ema.model().w.val(), &[2.0]);
 }
 
 #[test]
-fn average_follows_a_source_from_training_to_validation_state() {
+fn ema_follows_a_source_from_training_to_validation_state() {
     let net = Mixed::at(Some(1), &autodiff_device());
     let mut ema = halving(&Mixed::at(None, &autodiff_device()));
     ema.update(&net.valid()).unwrap();

@@ -58,14 +58,14 @@ fn copied_statistics_are_those_of_the_last_forward_pass() {
 }
 
 #[test]
-fn average_starts_with_the_statistics_of_the_last_forward_pass() {
+fn ema_starts_with_the_statistics_of_the_last_forward_pass() {
     let source = norm();
     observe(&source);
     assert_near(&statistics(halving(&source).model()), &[2.2, 1.3], 1e-6);
 }
 
 #[test]
-fn copied_average_has_the_statistics_of_the_last_forward_pass() {
+fn copied_ema_has_the_statistics_of_the_last_forward_pass() {
     let source = norm();
     let mut ema = halving(&source);
     observe(&source);
@@ -155,7 +155,7 @@ fn training(mut average: impl FnMut(&Net)) -> Vec<Vec<f64>> {
 }
 
 #[test]
-fn training_is_the_same_with_and_without_an_average_beside() {
+fn training_is_the_same_with_and_without_an_ema_beside() {
     let without = training(|_| {});
     let mut ema = None;
     let with = training(|net| {
@@ -176,7 +176,7 @@ fn training_is_the_same_with_and_without_an_average_beside() {
 }
 
 #[test]
-fn making_and_reading_an_average_leaves_the_source_as_it_is() {
+fn making_and_reading_an_ema_leaves_the_source_as_it_is() {
     let source = norm();
     observe(&source);
     let before = values(&source.valid());
@@ -192,7 +192,7 @@ fn making_and_reading_an_average_leaves_the_source_as_it_is() {
 }
 
 #[test]
-fn source_trained_on_after_init_does_not_reach_the_average() {
+fn source_trained_on_after_init_does_not_reach_the_ema() {
     let source = norm();
     let ema = halving(&source);
     let early = ema.model().clone();
@@ -226,7 +226,7 @@ fn statistics_of_a_handed_out_model_do_not_change_with_later_updates() {
 }
 
 #[test]
-fn statistics_of_a_clone_of_the_average_do_not_change_with_later_updates() {
+fn statistics_of_a_clone_of_the_ema_do_not_change_with_later_updates() {
     let source = norm();
     let mut ema = halving(&source);
     let clone = ema.clone();
@@ -251,7 +251,7 @@ fn training_a_taken_model_does_not_reach_the_ema() {
 }
 
 #[test]
-fn loading_into_a_taken_model_does_not_reach_the_average() {
+fn loading_into_a_taken_model_does_not_reach_the_ema() {
     let source = norm();
     let other = norm();
     observe(&other);
@@ -264,7 +264,7 @@ fn loading_into_a_taken_model_does_not_reach_the_average() {
 }
 
 #[test]
-fn loading_into_a_clone_of_the_average_does_not_reach_the_average() {
+fn loading_into_a_clone_of_the_ema_does_not_reach_the_ema() {
     let source = norm();
     let ema = halving(&source);
     let _ = ema.model();
@@ -275,7 +275,7 @@ fn loading_into_a_clone_of_the_average_does_not_reach_the_average() {
 }
 
 #[test]
-fn loading_into_the_model_of_a_clone_does_not_reach_the_average() {
+fn loading_into_the_model_of_a_clone_does_not_reach_the_ema() {
     let source = norm();
     let other = norm();
     observe(&other);
@@ -288,7 +288,7 @@ fn loading_into_the_model_of_a_clone_does_not_reach_the_average() {
 }
 
 #[test]
-fn loading_into_a_swapped_model_does_not_reach_the_average() {
+fn loading_into_a_swapped_model_does_not_reach_the_ema() {
     let mut source = norm();
     let other = norm();
     observe(&other);

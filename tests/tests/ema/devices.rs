@@ -28,7 +28,7 @@ fn assert_is_average_of_iteration_3(ema: &EmaModel<Mixed>) {
 }
 
 #[test]
-fn average_lives_where_its_source_does() {
+fn ema_lives_where_its_source_does() {
     let mut ema = config().init(&Mixed::at(None, &device()));
     assert_lives_on(&ema, &device());
     assert_eq!(ema.device(), None);
@@ -40,7 +40,7 @@ fn average_lives_where_its_source_does() {
 }
 
 #[test]
-fn average_can_be_kept_elsewhere_from_the_start() {
+fn ema_can_be_kept_elsewhere_from_the_start() {
     for source in [device(), autodiff_device()] {
         let mut ema = config()
             .try_init_on(&Mixed::at(None, &source), &elsewhere())
@@ -58,7 +58,7 @@ fn average_can_be_kept_elsewhere_from_the_start() {
 /// Some backends fetch values that go to another device when somebody looks at them: by then the optimizer may have
 /// written over them.
 #[test]
-fn average_kept_elsewhere_does_not_move_with_its_source() {
+fn ema_kept_elsewhere_does_not_move_with_its_source() {
     let source = Weights::new(&[1.0, 2.0], &device());
     let ema = config().try_init_on(&source, &elsewhere()).unwrap();
     // In place, as nobody else holds it.
@@ -72,7 +72,7 @@ fn average_kept_elsewhere_does_not_move_with_its_source() {
 
 /// An autodiff device is where a user trains; an average is never tracked.
 #[test]
-fn average_kept_on_an_autodiff_device_is_not_tracked() {
+fn ema_kept_on_an_autodiff_device_is_not_tracked() {
     let elsewhere = elsewhere().autodiff();
     let mut ema = config()
         .try_init_on(&Mixed::at(None, &device()), &elsewhere)
@@ -85,7 +85,7 @@ fn average_kept_on_an_autodiff_device_is_not_tracked() {
 }
 
 #[test]
-fn average_can_be_sent_elsewhere_in_the_middle() {
+fn ema_can_be_sent_elsewhere_in_the_middle() {
     let mut ema = config().init(&Mixed::at(None, &device()));
     ema.update(&Mixed::at(Some(3), &device())).unwrap();
     let mut ema = ema.with_device(&elsewhere());
@@ -112,7 +112,7 @@ fn distance_and_guard_work_across_devices() {
 }
 
 #[test]
-fn average_elsewhere_resumes_there() {
+fn ema_elsewhere_resumes_there() {
     let make = || {
         config()
             .try_init_on(&Mixed::at(None, &device()), &elsewhere())

@@ -25,9 +25,9 @@ fn for_each_half(test: &str, body: impl Fn(DType)) {
 }
 
 #[test]
-fn half_precision_source_moves_its_average_by_a_thousandth() {
+fn half_precision_source_moves_its_ema_by_a_thousandth() {
     for_each_half(
-        "half_precision_source_moves_its_average_by_a_thousandth",
+        "half_precision_source_moves_its_ema_by_a_thousandth",
         |dtype| {
             let mut ema = EmaConfig::new()
                 .with_decay(Decay::constant(0.999))
@@ -71,9 +71,9 @@ fn single_update_of_a_half_precision_source_is_not_lost() {
 }
 
 #[test]
-fn average_of_a_half_precision_source_stays_f32_through_a_record() {
+fn ema_of_a_half_precision_source_stays_f32_through_a_record() {
     for_each_half(
-        "average_of_a_half_precision_source_stays_f32_through_a_record",
+        "ema_of_a_half_precision_source_stays_f32_through_a_record",
         |dtype| {
             let start = half(&[1.0, -3.0], dtype);
             let mut ema = EmaConfig::new().init(&start);
@@ -93,9 +93,9 @@ fn average_of_a_half_precision_source_stays_f32_through_a_record() {
 }
 
 #[test]
-fn average_that_starts_from_a_half_precision_record_is_kept_in_f32() {
+fn ema_that_starts_from_a_half_precision_record_is_kept_in_f32() {
     for_each_half(
-        "average_that_starts_from_a_half_precision_record_is_kept_in_f32",
+        "ema_that_starts_from_a_half_precision_record_is_kept_in_f32",
         |dtype| {
             let config = EmaConfig::new().with_missing_ema(MissingEma::StartFromWeights);
             let ema = config.init(&half(&[1.0], dtype));
@@ -113,9 +113,9 @@ fn average_that_starts_from_a_half_precision_record_is_kept_in_f32() {
 }
 
 #[test]
-fn record_of_a_half_precision_average_is_widened_when_an_f32_average_loads_it() {
+fn record_of_a_half_precision_ema_is_widened_when_an_f32_ema_loads_it() {
     for_each_half(
-        "record_of_a_half_precision_average_is_widened_when_an_f32_average_loads_it",
+        "record_of_a_half_precision_ema_is_widened_when_an_f32_ema_loads_it",
         |dtype| {
             let narrow = EmaConfig::new().with_precision(EmaPrecision::SameAsModel);
             let record = narrow.init(&half(&[2.0], dtype)).into_record();
@@ -151,7 +151,7 @@ fn copy_of_a_half_precision_source_is_kept_in_f32() {
 }
 
 #[test]
-fn average_in_the_dtype_of_its_source_never_moves_by_a_thousandth_in_bf16() {
+fn ema_in_the_dtype_of_its_source_never_moves_by_a_thousandth_in_bf16() {
     if !has_dtype(
         DType::BF16,
         "average_in_the_dtype_of_its_source_never_moves",

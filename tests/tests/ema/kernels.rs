@@ -342,7 +342,7 @@ fn scalars_and_nothing_are_tensors_too() {
 }
 
 #[test]
-fn average_that_is_its_source_stays_what_it_is() {
+fn ema_that_is_its_source_stays_what_it_is() {
     let values = vec![0.1, -7.7, 1e30, 1e-40];
     let tensor = line(values.clone()).into_bridge();
     let average = Average {
@@ -356,7 +356,7 @@ fn average_that_is_its_source_stays_what_it_is() {
 }
 
 #[test]
-fn averages_that_share_memory_part_ways() {
+fn emas_that_share_memory_part_ways() {
     let first = line(vec![0.0, 4.0]);
     let second = line(vec![8.0, 8.0]);
     let average = |tensor: &Tensor<1>, source, weight| Average {
@@ -448,7 +448,7 @@ fn tensors_of_any_rank_are_updated_as_they_lie() {
 
 #[test]
 #[should_panic(expected = "of one shape")]
-fn another_shape_is_refused() {
+fn another_shape_is_an_error() {
     let average = Average {
         value: line(vec![1.0; 4]).into_bridge(),
         source: 0,
@@ -569,7 +569,7 @@ fn only_the_values_of_a_tensor_are_looked_at() {
     not(feature = "fusion")
 ))]
 #[test]
-fn averages_on_cubecl_stay_in_their_memory_unless_it_is_shared() {
+fn emas_on_cubecl_stay_in_their_memory_unless_it_is_shared() {
     use burn::backend::{BackendTensor, DispatchTensorKind};
 
     let memory = |tensor: &BridgeTensor| match &tensor.as_parts().1.kind {

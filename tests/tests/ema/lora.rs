@@ -60,7 +60,7 @@ fn base_is_the_stored_one_and_not_the_effective_weight() {
 }
 
 #[test]
-fn average_with_adapters_survives_a_record() {
+fn ema_with_adapters_survives_a_record() {
     let device = autodiff_device();
     let mut ema = halving(&adapted([1.0, 0.0], [0.0, 2.0], &device));
     ema.update(&adapted([3.0, 4.0], [2.0, 0.0], &device))
@@ -90,7 +90,7 @@ fn adapter_that_appears_or_disappears_is_an_error() {
 }
 
 #[test]
-fn merged_model_is_the_effective_average() {
+fn merged_model_is_the_effective_ema() {
     let mut ema = halving(&adapted([1.0, 0.0], [0.0, 2.0], &device()));
     ema.update(&adapted([3.0, 4.0], [2.0, 0.0], &device()))
         .unwrap();
@@ -173,8 +173,8 @@ fn quantized_base_is_copied_where_the_policy_averages() {
 }
 
 #[test]
-fn average_with_a_quantized_base_survives_a_record() {
-    if !quantizes("average_with_a_quantized_base_survives_a_record") {
+fn ema_with_a_quantized_base_survives_a_record() {
+    if !quantizes("ema_with_a_quantized_base_survives_a_record") {
         return;
     }
     let mut ema = halving(&quantized(1.0, &device()));
@@ -250,7 +250,7 @@ fn factors_are_written_back_and_everything_is_put_back() {
 }
 
 #[test]
-fn training_model_has_the_effective_average_and_trains_nothing() {
+fn training_model_has_the_effective_ema_and_trains_nothing() {
     let device = autodiff_device();
     let mut ema = halving(&adapted([1.0, 0.0], [0.0, 2.0], &device));
     ema.update(&adapted([3.0, 4.0], [2.0, 0.0], &device))
@@ -281,7 +281,7 @@ fn quantized_base_is_left_alone_and_put_back_bit_for_bit() {
 }
 
 #[test]
-fn averages_of_a_set_have_the_adapters_that_they_have_alone() {
+fn emas_of_a_set_have_the_adapters_that_they_have_alone() {
     let device = autodiff_device();
     let model = adapted([1.0, 0.0], [0.0, 2.0], &device);
     let config = EmaConfig::new().with_decay(Decay::weight(0.5));

@@ -38,7 +38,7 @@ fn propagated_values_stay_for_good() {
 }
 
 #[test]
-fn skipped_step_leaves_the_average_as_it_is_and_is_counted() {
+fn skipped_step_leaves_the_ema_as_it_is_and_is_counted() {
     for x in NON_FINITE {
         let mut ema = halving(&weights(&[0.0, 0.0]), NonFinite::Skip);
         ema.update(&weights(&[4.0, 8.0])).unwrap();
@@ -191,7 +191,7 @@ fn half_precision_sources_are_looked_at_too() {
 
 /// NaN in the average itself is not the source's fault; weight 1 and `copy_from` heal it.
 #[test]
-fn average_that_is_not_finite_heals_with_a_copy() {
+fn ema_that_is_not_finite_heals_with_a_copy() {
     let mut ema = halving(&weights(&[f32::NAN]), NonFinite::Error);
     ema.update(&weights(&[1.0])).unwrap();
     assert!(numbers_at(ema.model(), "w")[0].is_nan());

@@ -17,7 +17,7 @@ fn stored(time: f64) -> [PowerProfile; 2] {
 }
 
 #[test]
-fn reconstructed_model_is_close_to_the_average_that_was_not_kept() {
+fn reconstructed_model_is_close_to_the_ema_that_was_not_kept() {
     let seen = |step: u32| [(f64::from(step) * 0.01).sin() as f32, step as f32 / 100.0];
     let model = |step| Weights::new(&seen(step), &device());
     let average = |sigma_rel| {

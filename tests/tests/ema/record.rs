@@ -55,7 +55,7 @@ fn counters<M: Module>(ema: &EmaModel<M>) -> [u64; 3] {
 }
 
 #[test]
-fn average_that_is_saved_and_loaded_goes_on_bit_for_bit() {
+fn ema_that_is_saved_and_loaded_goes_on_bit_for_bit() {
     for stop in [0, 1, 2, 3, 5, 8, 11, 14] {
         let mut uninterrupted = averaged_until(stop);
         let (_folder, file) = file();
@@ -78,7 +78,7 @@ fn average_that_is_saved_and_loaded_goes_on_bit_for_bit() {
 
 /// Burn reads a file when somebody looks at the values, which on a GPU may be long after it was loaded.
 #[test]
-fn average_that_is_loaded_needs_its_file_no_more() {
+fn ema_that_is_loaded_needs_its_file_no_more() {
     let trained = averaged_until(5);
     let load = |config: EmaConfig, save: &dyn Fn(&Path)| {
         let (_folder, file) = file();
@@ -138,7 +138,7 @@ fn training_that_is_saved_and_loaded_goes_on_bit_for_bit() {
 }
 
 #[test]
-fn loaded_average_hands_out_models_with_the_ids_of_the_saved_one() {
+fn loaded_ema_hands_out_models_with_the_ids_of_the_saved_one() {
     let ema = averaged_until(5);
     let record = ema.clone().into_record();
     let loaded = config()
@@ -309,7 +309,7 @@ fn ema_that_failed_to_load_is_still_there_in_a_clone() {
 }
 
 #[test]
-fn average_in_a_module_of_the_user_is_saved_and_loaded_with_it() {
+fn ema_in_a_module_of_the_user_is_saved_and_loaded_with_it() {
     #[derive(Module, Debug)]
     struct Both {
         net: Weights,

@@ -403,7 +403,7 @@ fn model_without_batch_norm_has_nothing_to_estimate() {
 }
 
 #[test]
-fn average_gets_the_statistics_of_its_own_weights_and_keeps_the_rest() {
+fn ema_gets_the_statistics_of_its_own_weights_and_keeps_the_rest() {
     let others = |ema: &EmaModel<Deep>| -> Vec<Value> {
         let values = values(ema).into_iter();
         values

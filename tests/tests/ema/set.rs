@@ -95,7 +95,7 @@ fn every_rule() -> EmaSetConfig {
 }
 
 #[test]
-fn each_average_of_a_set_is_the_one_alone() {
+fn each_ema_of_a_set_is_the_one_alone() {
     let device = device();
     let mut both = Both::new(&every_rule(), &Mixed::at(None, &device));
     for t in 0..40 {
@@ -115,7 +115,7 @@ fn each_average_of_a_set_is_the_one_alone() {
 
 /// The set comes first at each step, so the running statistics that it sees are not yet up to date.
 #[test]
-fn each_average_of_a_trained_network_is_the_one_alone() {
+fn each_ema_of_a_trained_network_is_the_one_alone() {
     let device = autodiff_device();
     let mut optim = AdamWConfig::new().init();
     let mut net = Net::new(&device);
@@ -174,7 +174,7 @@ proptest! {
     })]
 
     #[test]
-    fn random_averages_of_a_set_are_those_alone(
+    fn random_emas_of_a_set_are_those_alone(
         averages in vec(average(), 1..6),
         initial in numbers(),
         seen in vec(numbers(), 1..30),
@@ -208,7 +208,7 @@ fn visits_of_one() -> usize {
 }
 
 #[test]
-fn update_of_a_set_visits_the_source_as_often_as_that_of_one_average() {
+fn update_of_a_set_visits_the_source_as_often_as_that_of_one_ema() {
     let start = Counted::new(Mixed::at(None, &device()));
     let mut set = EmaSetConfig::new()
         .with("plain", EmaConfig::new())
@@ -222,7 +222,7 @@ fn update_of_a_set_visits_the_source_as_often_as_that_of_one_average() {
 }
 
 #[test]
-fn source_is_not_visited_when_no_average_is_due() {
+fn source_is_not_visited_when_no_ema_is_due() {
     let start = Counted::new(Mixed::at(None, &device()));
     let every = |interval: u64| EmaConfig::new().with_interval(interval);
     let mut set = EmaSetConfig::new()
@@ -252,7 +252,7 @@ fn halving(non_finite: NonFinite) -> EmaConfig {
 }
 
 #[test]
-fn average_that_refuses_nan_keeps_the_others_from_changing() {
+fn ema_that_takes_nan_as_an_error_keeps_the_others_from_changing() {
     let mut set = EmaSetConfig::new()
         .with("skips", halving(NonFinite::Skip))
         .with("takes", halving(NonFinite::Propagate))
@@ -273,7 +273,7 @@ fn average_that_refuses_nan_keeps_the_others_from_changing() {
 }
 
 #[test]
-fn each_average_treats_nan_in_its_own_way() {
+fn each_ema_treats_nan_in_its_own_way() {
     let mut set = EmaSetConfig::new()
         .with("skips", halving(NonFinite::Skip))
         .with("takes", halving(NonFinite::Propagate))
@@ -299,7 +299,7 @@ fn each_average_treats_nan_in_its_own_way() {
 
 /// `b` is a buffer.
 #[test]
-fn only_what_an_average_averages_itself_stops_it() {
+fn only_what_an_ema_averages_itself_stops_it() {
     let copying = || Policy::new().with_buffers(BufferAction::Copy);
     let mut set = EmaSetConfig::new()
         .with("copies", halving(NonFinite::Skip).with_policy(copying()))
@@ -320,7 +320,7 @@ fn only_what_an_average_averages_itself_stops_it() {
 }
 
 #[test]
-fn source_of_another_structure_leaves_all_averages_as_they_are() {
+fn source_of_another_structure_leaves_all_emas_as_they_are() {
     let list = |x: f32, lengths: &[usize]| -> Vec<Weights> {
         let lengths = lengths.iter();
         lengths.map(|length| weights(&vec![x; *length])).collect()
@@ -353,7 +353,7 @@ fn source_of_another_structure_leaves_all_averages_as_they_are() {
 }
 
 #[test]
-fn copy_makes_every_average_equal_to_the_source_and_leaves_the_counters() {
+fn copy_makes_every_ema_equal_to_the_source_and_leaves_the_counters() {
     let mut both = Both::new(&every_rule(), &Mixed::at(None, &device()));
     both.update(&Mixed::at(Some(1), &device()));
     let source = Mixed::at(Some(9), &device());
@@ -437,7 +437,7 @@ fn rule_that_gives_no_decay_stops_the_update_and_leaves_no_trace() {
 }
 
 #[test]
-fn rule_that_gives_no_decay_leaves_the_other_averages_as_they_are() {
+fn rule_that_gives_no_decay_leaves_the_other_emas_as_they_are() {
     for decay in NO_DECAYS {
         let mut set = EmaSetConfig::new()
             .with("good", halving(NonFinite::Propagate))
@@ -518,7 +518,7 @@ fn set_that_is_saved_and_loaded_goes_on_bit_for_bit() {
 }
 
 #[test]
-fn record_holds_each_average_and_its_counters_under_its_name() {
+fn record_holds_each_ema_and_its_counters_under_its_name() {
     let config = EmaSetConfig::new()
         .with("fast", EmaConfig::new())
         .with("slow", EmaConfig::new());
@@ -623,7 +623,7 @@ fn record_without_emas_is_an_error_unless_every_ema_starts_from_it() {
 }
 
 #[test]
-fn set_of_one_average_without_a_name_has_the_record_of_that_average() {
+fn set_of_one_ema_without_a_name_has_the_record_of_that_ema() {
     let config = EmaConfig::new()
         .with_decay(Decay::power_warmup(0.75))
         .with_start(1)
@@ -691,7 +691,7 @@ fn name_that_cannot_tell_emas_apart_is_an_error() {
 }
 
 #[test]
-fn set_of_no_averages_is_refused() {
+fn set_of_no_emas_is_an_error() {
     assert_refused(&EmaSetConfig::new(), "add one with `with(name, config)`");
 }
 
@@ -735,7 +735,7 @@ fn unknown_name_is_an_error_that_lists_the_names() {
 }
 
 #[test]
-fn average_that_is_changed_alone_leaves_the_others_as_they_are() {
+fn ema_that_is_changed_alone_leaves_the_others_as_they_are() {
     let mut set = averaged_until(5);
     let fast = values(set.ema("fast").unwrap());
     let nine = source(9);
@@ -770,9 +770,9 @@ fn configuration_survives_json() {
 }
 
 #[test]
-fn averages_of_a_half_precision_source_are_those_alone() {
+fn emas_of_a_half_precision_source_are_those_alone() {
     for dtype in [DType::F16, DType::BF16] {
-        if !has_dtype(dtype, "averages_of_a_half_precision_source_are_those_alone") {
+        if !has_dtype(dtype, "emas_of_a_half_precision_source_are_those_alone") {
             continue;
         }
         let half = |x: f32| Weights::of_dtype(&[x, -0.3 * x], dtype, &device());
@@ -862,7 +862,7 @@ impl Module for Shuffled {
 }
 
 #[test]
-fn values_are_paired_by_path_in_every_average_whatever_their_order() {
+fn values_are_paired_by_path_in_every_ema_whatever_their_order() {
     let config = EmaConfig::new().with_decay(Decay::weight(0.5));
     let config = named_configs(&["one", "two", "three"], &config);
     let mut set = config.init(&Shuffled::of([0.0; 5]));
@@ -945,7 +945,7 @@ fn set_is_a_field_of_a_derived_module() {
 }
 
 #[test]
-fn average_of_another_model_is_refused_among_others() {
+fn ema_of_another_model_is_an_error_among_others() {
     let mut set = fast_and_slow().init(&weights(&[1.0, 2.0]));
     let config = EmaConfig::new();
     *set.ema_mut("slow").unwrap() = config.init(&weights(&[1.0, 2.0, 3.0]));

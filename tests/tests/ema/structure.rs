@@ -121,7 +121,7 @@ fn lazy(count: &Arc<AtomicUsize>, device: &Device) -> Weights {
 }
 
 #[test]
-fn lazy_parameter_is_initialized_once_for_source_and_average() {
+fn lazy_parameter_is_initialized_once_for_source_and_ema() {
     for device in [device(), autodiff_device()] {
         let count = Arc::new(AtomicUsize::new(0));
         let source = lazy(&count, &device);
@@ -207,7 +207,7 @@ fn column_major_linear_keeps_its_layout_in_a_record_of_the_averaged_model() {
 }
 
 #[test]
-fn average_of_a_column_major_linear_resumes_from_its_record() {
+fn ema_of_a_column_major_linear_resumes_from_its_record() {
     let mut ema = halving(&column_major(1.0));
     ema.update(&column_major(3.0)).unwrap();
     let resumed = halving(&fresh_column_major());
@@ -223,7 +223,7 @@ fn average_of_a_column_major_linear_resumes_from_its_record() {
 }
 
 #[test]
-fn average_starts_from_a_plain_record_of_a_column_major_linear() {
+fn ema_starts_from_a_record_without_ema_of_a_column_major_linear() {
     let config = EmaConfig::new().with_missing_ema(MissingEma::StartFromWeights);
     let ema = config.init(&fresh_column_major());
     let ema = ema
@@ -271,7 +271,7 @@ fn assert_refused<M: Module>(mut ema: EmaModel<M>, good: &M, bad: &M, path: &str
 }
 
 #[test]
-fn parameter_that_appears_is_refused() {
+fn parameter_that_appears_is_an_error() {
     let (start, good) = (model(1.0, 2, None), model(2.0, 2, None));
     let bad = model(9.0, 2, Some(Weights::new(&[1.0], &device())));
     let error = assert_refused(halving(&start), &good, &bad, "head.w");
@@ -279,7 +279,7 @@ fn parameter_that_appears_is_refused() {
 }
 
 #[test]
-fn parameter_that_disappears_is_refused() {
+fn parameter_that_disappears_is_an_error() {
     let head = |x: f32| Some(Weights::new(&[x], &device()));
     let (start, good) = (model(1.0, 2, head(1.0)), model(2.0, 2, head(2.0)));
     let error = assert_refused(halving(&start), &good, &model(9.0, 2, None), "head.w");
@@ -287,7 +287,7 @@ fn parameter_that_disappears_is_refused() {
 }
 
 #[test]
-fn list_that_grows_or_shrinks_is_refused() {
+fn list_that_grows_or_shrinks_is_an_error() {
     let at = |x: f32, layers: usize| model(x, layers, None::<Weights>);
     let refused = |layers: usize, path: &str| {
         assert_refused(halving(&at(1.0, 2)), &at(2.0, 2), &at(9.0, layers), path)
@@ -300,7 +300,7 @@ fn list_that_grows_or_shrinks_is_refused() {
 }
 
 #[test]
-fn parameter_of_another_shape_is_refused() {
+fn parameter_of_another_shape_is_an_error() {
     let at = |x: f32, head: &[f32]| model(x, 1, param(head));
     let (start, good, bad) = (at(1.0, &[1.0; 3]), at(2.0, &[2.0; 3]), at(9.0, &[9.0; 4]));
     let error = assert_refused(halving(&start), &good, &bad, "head");
@@ -320,8 +320,8 @@ fn single_element_is_not_broadcast_over_a_parameter() {
 }
 
 #[test]
-fn parameter_of_another_dtype_is_refused() {
-    if !has_dtype(DType::F16, "parameter_of_another_dtype_is_refused") {
+fn parameter_of_another_dtype_is_an_error() {
+    if !has_dtype(DType::F16, "parameter_of_another_dtype_is_an_error") {
         return;
     }
     let at = |x: f32, dtype| model(x, 1, Weights::of_dtype(&[x], dtype, &device()));
@@ -359,7 +359,7 @@ fn buffers_are_found_by_path_when_a_reload_gives_them_new_ids() {
 }
 
 #[test]
-fn average_starts_equal_to_any_source() {
+fn ema_starts_equal_to_any_source() {
     let source = containers(3.0);
     assert_same_values(halving(&source).model(), &source);
 }

@@ -112,7 +112,7 @@ fn three_updates_give_the_numbers_worked_out_by_hand() {
 }
 
 #[test]
-fn average_equal_to_its_source_stays_so_for_10_000_updates() {
+fn ema_equal_to_its_source_stays_so_for_10_000_updates() {
     let source: Vec<f32> = (1..17)
         .map(|i| (i as f32).sqrt() * 1e-3 * 10_f32.powi(i % 7))
         .collect();
@@ -135,7 +135,7 @@ fn weight_one_is_an_exact_copy_where_arithmetic_would_lose_it() {
 }
 
 #[test]
-fn weight_one_heals_an_average_that_is_not_finite() {
+fn weight_one_heals_an_ema_that_is_not_finite() {
     let broken = Weights::new(&[f32::NAN, f32::INFINITY, f32::NEG_INFINITY], &device());
     let mut ema = ema_of(&broken, Decay::weight(1.0));
     let source = Weights::new(&[1.0, -2.0, 3.0], &device());
@@ -144,7 +144,7 @@ fn weight_one_heals_an_average_that_is_not_finite() {
 }
 
 #[test]
-fn first_update_of_a_warm_up_heals_an_average_that_is_not_finite() {
+fn first_update_of_a_warm_up_heals_an_ema_that_is_not_finite() {
     let mut ema = ema_of(
         &Weights::new(&[f32::NAN], &device()),
         Decay::power_warmup(1.0),
@@ -154,7 +154,7 @@ fn first_update_of_a_warm_up_heals_an_average_that_is_not_finite() {
 }
 
 #[test]
-fn decay_one_freezes_the_average_even_against_nan() {
+fn decay_one_freezes_the_ema_even_against_nan() {
     let start = Weights::new(&[1.5, -2.5], &device());
     let mut ema = ema_of(&start, Decay::constant(1.0));
     for source in [[7.0, 8.0], [f32::NAN, f32::INFINITY]] {
@@ -326,7 +326,7 @@ fn handed_out_model_does_not_change_with_later_updates() {
 }
 
 #[test]
-fn clone_of_the_average_does_not_change_with_the_next_update() {
+fn clone_of_the_ema_does_not_change_with_the_next_update() {
     let device = device();
     let mut ema = ema_of(&Mixed::at(None, &device), Decay::weight(0.5));
     ema.update(&Mixed::at(Some(1), &device)).unwrap();
@@ -401,7 +401,7 @@ fn relative_distance_is_that_of_the_averaged_tensors() {
 }
 
 #[test]
-fn swapped_model_runs_on_the_average_and_gets_its_own_weights_back() {
+fn swapped_model_runs_on_the_ema_and_gets_its_own_weights_back() {
     let mut ema = ema_of(&Weights::new(&[0.0], &device()), Decay::weight(0.5));
     let mut model = Weights::new(&[4.0], &device());
     ema.update(&model).unwrap();

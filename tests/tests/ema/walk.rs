@@ -37,7 +37,7 @@ fn update_goes_through_the_source_once() {
 }
 
 #[test]
-fn several_averages_go_through_the_source_once() {
+fn several_emas_go_through_the_source_once() {
     let source = weights();
     let mut set = EmaSetConfig::new()
         .with("a", EmaConfig::new())

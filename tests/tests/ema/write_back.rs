@@ -321,7 +321,7 @@ fn training_goes_on_as_if_the_numbers_had_been_written_by_hand() {
 }
 
 #[test]
-fn optimizer_step_after_a_switch_moves_every_parameter_but_not_the_average() {
+fn optimizer_step_after_a_switch_moves_every_parameter_but_not_the_ema() {
     let device = autodiff_device();
     let mut optim = AdamConfig::new().init();
     let mut net = Net::new(&device);
@@ -348,7 +348,7 @@ fn optimizer_step_after_a_switch_moves_every_parameter_but_not_the_average() {
 }
 
 #[test]
-fn model_and_average_share_no_fate_after_a_switch() {
+fn model_and_ema_share_no_fate_after_a_switch() {
     let mut model = Weights::new(&[4.0], &autodiff_device());
     let mut ema = halving(&model.with(&[0.0]));
     ema.update(&model).unwrap();
@@ -381,7 +381,7 @@ fn model_on_a_device_with_gradient_checkpointing_trains_on() {
 }
 
 #[test]
-fn average_on_another_device_is_written_to_that_of_the_model() {
+fn ema_on_another_device_is_written_to_that_of_the_model() {
     let mut model = Weights::new(&[4.0], &autodiff_device());
     let config = EmaConfig::new().with_decay(Decay::weight(0.5));
     let start = model.with(&[0.0]);
@@ -397,7 +397,7 @@ fn average_on_another_device_is_written_to_that_of_the_model() {
 }
 
 #[test]
-fn model_of_another_structure_is_refused_and_stays_as_it_is() {
+fn model_of_another_structure_is_an_error_and_stays_as_it_is() {
     let config = EmaConfig::new().with_write_back(WriteBack::every(1));
     let own = Weights::new(&[1.0, 2.0], &device());
     let mut ema = config.init(&own);
@@ -421,7 +421,7 @@ fn model_of_another_structure_is_refused_and_stays_as_it_is() {
 }
 
 #[test]
-fn model_with_one_value_more_or_less_is_refused() {
+fn model_with_one_value_more_or_less_is_an_error() {
     let models = |n: usize| -> Vec<Weights> {
         let model = |_| Weights::new(&[1.0], &device());
         (0..n).map(model).collect()
@@ -458,11 +458,8 @@ fn share_that_is_none_is_an_error() {
 
 /// Between 1 and 2 the numbers of bf16 are 1/128 apart.
 #[test]
-fn model_of_half_precision_gets_the_average_rounded() {
-    if !has_dtype(
-        DType::BF16,
-        "model_of_half_precision_gets_the_average_rounded",
-    ) {
+fn model_of_half_precision_gets_the_ema_rounded() {
+    if !has_dtype(DType::BF16, "model_of_half_precision_gets_the_ema_rounded") {
         return;
     }
     let half = |x: f32| Weights::of_dtype(&[x], DType::BF16, &device());
@@ -605,7 +602,7 @@ fn average_and_model() -> (EmaModel<Weights>, Weights) {
 }
 
 #[test]
-fn evaluation_sees_the_average_and_returns_its_value() {
+fn evaluation_sees_the_ema_and_returns_its_value() {
     let (ema, mut model) = average_and_model();
     let before = values(&model);
     let seen = ema.evaluate_in(&mut model, |averaged| {

@@ -1,7 +1,7 @@
 //! A decay schedule instead of the hook's momentum.
 //!
 //! In these the source is [`Mixed::at`] the iteration: `a = [1 + t/2, 2 - t/4]` is trained,
-//! `f = [10 + t, -10 - 2t]` frozen, `b = [2 + t, 3 - t/2]` a buffer, `n = t + 1` an integer, and the twin
+//! `f = [10 + t, -10 - 2t]` frozen, `b = [2 + t, 3 - t/2]` a buffer, `n = t + 1` an integer, and the EMA copy
 //! starts at `a = [1, 2]`, `f = [10, -10]`, `b = [2, 3]`, `n = 0`.
 
 use burn::config::{Config, config_to_json};
@@ -34,8 +34,8 @@ fn train(model: &mut Paired<Mixed>, t: u64) {
     model.net = Mixed::at(Some(t as u16), &device());
 }
 
-/// The twin after each of `steps` iterations, of which an optimizer step takes `accumulation`.
-fn twins(config: EmaHookConfig, steps: u64, accumulation: u64) -> Vec<Mixed> {
+/// The EMA copy after each of `steps` iterations, of which an optimizer step takes `accumulation`.
+fn copies(config: EmaHookConfig, steps: u64, accumulation: u64) -> Vec<Mixed> {
     let mut run = Loop::new(mixed_pair(&device()));
     run.accumulation = accumulation;
     let mut hooks = Hooks::new().with(EmaHook::new(config).unwrap());
@@ -48,10 +48,13 @@ fn twins(config: EmaHookConfig, steps: u64, accumulation: u64) -> Vec<Mixed> {
     (0..steps).map(after).collect()
 }
 
-/// The first number of the twin's value at `path`, after each of `steps` iterations.
+/// The first number of the EMA copy's value at `path`, after each of `steps` iterations.
 fn trajectory(config: EmaHookConfig, path: &str, steps: usize) -> Vec<f64> {
-    let twins = twins(config, steps as u64, 1);
-    twins.iter().map(|twin| numbers_at(twin, path)[0]).collect()
+    let copies = copies(config, steps as u64, 1);
+    copies
+        .iter()
+        .map(|copy| numbers_at(copy, path)[0])
+        .collect()
 }
 
 #[track_caller]
@@ -68,12 +71,12 @@ fn decay_of_one_half_is_a_momentum_of_one_half() {
             .with_interval(interval)
             .with_start_iter(start_iter)
             .with_momentum(0.5);
-        let expected = twins(momentum.clone().with_momentum_nontrainable(0.25), 10, 1);
-        let found = twins(decay.clone().with_momentum_nontrainable(0.25), 10, 1);
+        let expected = copies(momentum.clone().with_momentum_nontrainable(0.25), 10, 1);
+        let found = copies(decay.clone().with_momentum_nontrainable(0.25), 10, 1);
         for (found, expected) in found.iter().zip(&expected) {
             assert_same_values(found, expected);
         }
-        let (found, expected) = (twins(decay, 10, 1), twins(momentum, 10, 1));
+        let (found, expected) = (copies(decay, 10, 1), copies(momentum, 10, 1));
         for (found, expected) in found.iter().zip(&expected) {
             assert_same_values(found, expected);
         }
@@ -82,7 +85,7 @@ fn decay_of_one_half_is_a_momentum_of_one_half() {
 
 /// Decays 0, 1/2, 2/3 and so on: the mean of everything seen since the start.
 #[test]
-fn power_warm_up_counts_averages() {
+fn power_warm_up_counts_updates() {
     let mean = || Decay::power_warmup(1.0);
     let expected = [1.0, 1.25, 1.5, 1.75, 2.0, 2.25, 2.5, 2.75];
     assert_trajectory(config(1, 0, mean()), "a", &expected);
@@ -166,7 +169,7 @@ fn every_schedule_gives_the_ema_of_an_ema_model() {
     ];
     for (i, rule) in (0..).zip(rules) {
         let (start, interval) = (i % 5, 1 + i % 3);
-        let found = twins(config(interval as i64, start, rule.clone()), 20, 1);
+        let found = copies(config(interval as i64, start, rule.clone()), 20, 1);
         // As mmagic, the hook copies buffers where `momentum_nontrainable` is 1.
         let mut ema = EmaConfig::new()
             .with_decay(rule)
@@ -174,9 +177,9 @@ fn every_schedule_gives_the_ema_of_an_ema_model() {
             .with_interval(interval)
             .with_policy(Policy::new().with_buffers(BufferAction::Copy))
             .init(&Mixed::at(None, &device()));
-        for (t, twin) in (0..).zip(&found) {
+        for (t, copy) in (0..).zip(&found) {
             ema.update(&Mixed::at(Some(t), &device())).unwrap();
-            assert_same_values(twin, ema.model());
+            assert_same_values(copy, ema.model());
         }
     }
 }
@@ -206,8 +209,8 @@ fn values_that_are_not_trained_follow_their_own_momentum() {
 #[test]
 fn rule_counts_optimizer_steps_where_the_hook_does() {
     let mean = config(1, 0, Decay::power_warmup(1.0)).with_counting(Counting::OptimizerSteps);
-    let twins = twins(mean, 8, 2);
-    let found: Vec<f64> = twins.iter().map(|twin| numbers_at(twin, "a")[0]).collect();
+    let copies = copies(mean, 8, 2);
+    let found: Vec<f64> = copies.iter().map(|copy| numbers_at(copy, "a")[0]).collect();
     let expected = [1.0, 1.5, 1.5, 2.0, 2.0, 2.5, 2.5, 3.0];
     assert_near(&found, &expected, 1e-6);
 }
@@ -258,7 +261,7 @@ fn refusal(config: EmaHookConfig) -> HookError {
 }
 
 #[test]
-fn decay_beside_a_momentum_is_refused() {
+fn decay_beside_a_momentum_is_an_error() {
     for momentum in [0.01, 0.5, 2.0] {
         let config = config(1, 0, Decay::constant(0.99)).with_momentum(momentum);
         let error = refusal(config);
@@ -292,7 +295,7 @@ impl Interpolation for Copies {
 }
 
 #[test]
-fn decay_beside_an_interpolation_is_refused() {
+fn decay_beside_an_interpolation_is_an_error() {
     let config = config(1, 0, Decay::constant(0.99)).with_interp_mode("copies");
     assert_eq!(refusal(config.clone()), HookError::DecayAndMomentum);
     let error = EmaHook::<Paired<Mixed>>::with_interpolation(config, Copies).unwrap_err();

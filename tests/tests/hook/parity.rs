@@ -1,7 +1,7 @@
 //! The hook against the trajectories of mmagic's and mmengine's hooks and averaged models.
 //!
 //! In these the source is [`Mixed::at`] the iteration: `a = [1 + t/2, 2 - t/4]` is trained,
-//! `f = [10 + t, -10 - 2t]` frozen, `b = [2 + t, 3 - t/2]` a buffer, `n = t + 1` an integer, and the twin
+//! `f = [10 + t, -10 - 2t]` frozen, `b = [2 + t, 3 - t/2]` a buffer, `n = t + 1` an integer, and the EMA copy
 //! starts at `a = [1, 2]`, `f = [10, -10]`, `b = [2, 3]`, `n = 0`.
 
 use burn::tensor::{DType, Tensor};
@@ -11,7 +11,7 @@ use burn_ema_tests::runner::{Loop, Paired, mixed_pair};
 use burn_ema_tests::snapshot::{numbers_at, values};
 use burn_ema_train::hook::{At, EmaHook, EmaHookConfig, Hooks, InterpConfig, Interpolation};
 
-/// The first number of the twin's value at `path`, after each of `steps` iterations.
+/// The first number of the EMA copy's value at `path`, after each of `steps` iterations.
 fn trajectory(hook: EmaHook<Paired<Mixed>>, path: &str, steps: u64) -> Vec<f64> {
     let device = device();
     let mut run = Loop::new(mixed_pair(&device));
@@ -107,7 +107,7 @@ fn never_but_copied_before_the_start() {
 
 /// The defaults: an interval of -1 and a start of 0.
 #[test]
-fn defaults_leave_the_twin_as_it_is() {
+fn defaults_leave_the_ema_copy_as_it_is() {
     assert_trajectory(EmaHookConfig::new("net_ema"), "a", &[1.0; 8]);
 }
 
@@ -277,7 +277,7 @@ fn several_keys_at_once() {
     let [_, copied, averaged] = run(3, &both);
     assert_eq!(copied, [[0.5, 1.0], [1.0, 1.5], [0.5, 1.0]]);
     assert_eq!(averaged, [[0.375, 0.75], [0.5, 0.75], [0.375, 0.75]]);
-    // A twin without a key stays where it is.
+    // An EMA copy without a key stays where it is.
     let [_, second, _] = run(0, &["module_b_ema"]);
     assert_eq!(second, [[1.0, 2.0], [2.0, 3.0], [0.75, 1.5]]);
 }

@@ -27,7 +27,7 @@ fn halving(key: &str) -> EmaHookConfig {
     EmaHookConfig::new(key).with_interval(1).with_momentum(0.5)
 }
 
-/// Whose twin is made as everybody makes it.
+/// Whose EMA copy is made as everybody makes it.
 fn cloned(device: &Device) -> Paired<Net> {
     let net = Net::new(device);
     Paired {
@@ -37,7 +37,7 @@ fn cloned(device: &Device) -> Paired<Net> {
     }
 }
 
-/// One step of both networks with an optimizer for the whole model, which sees the twin too.
+/// One step of both networks with an optimizer for the whole model, which sees the EMA copy too.
 fn train(model: &mut Paired<Net>, step: u64, optim: &mut ModuleOptimizer, device: &Device) {
     let step = step as u32;
     let loss = model.net.loss(step, device) + model.other.loss(step + 50, device);
@@ -45,7 +45,7 @@ fn train(model: &mut Paired<Net>, step: u64, optim: &mut ModuleOptimizer, device
     *model = optim.step(0.05, model.clone(), gradients);
 }
 
-/// What the networks beside the twin are after each of `steps` steps.
+/// What the networks beside the EMA copy are after each of `steps` steps.
 fn trained(mut model: Paired<Net>, with_hook: bool, steps: u64) -> Vec<[String; 2]> {
     let device = autodiff_device();
     let mut optim = AdamConfig::new().init();
@@ -84,9 +84,9 @@ fn training_is_the_same_with_and_without_the_hook() {
     assert_ne!(with[0], with[5]);
 }
 
-/// Without the hook's preparation a twin made by `clone()` gets the gradients of its source.
+/// Without the hook's preparation an EMA copy made by `clone()` gets the gradients of its source.
 #[test]
-fn optimizer_leaves_the_twin_alone() {
+fn optimizer_leaves_the_ema_copy_alone() {
     let device = autodiff_device();
     let mut optim = AdamConfig::new().init();
     let mut run = Loop::new(cloned(&device));
@@ -103,7 +103,7 @@ fn optimizer_leaves_the_twin_alone() {
 }
 
 #[test]
-fn ids_of_a_cloned_twin_are_its_own() {
+fn ids_of_a_cloned_ema_copy_are_its_own() {
     let mut run = Loop::new(cloned(&autodiff_device()));
     let weights = |net: &Net| -> Vec<_> {
         let values = values(net).into_iter();
@@ -122,9 +122,9 @@ fn ids_of_a_cloned_twin_are_its_own() {
     );
 
     // A second run with the same model has nothing left to do.
-    let twin = values(&run.model);
+    let copy = values(&run.model);
     hooks.before_run(&mut run).unwrap();
-    assert_same(&values(&run.model), &twin);
+    assert_same(&values(&run.model), &copy);
 }
 
 fn statistics(norm: &BatchNorm) -> Vec<f64> {
@@ -135,7 +135,7 @@ fn statistics(norm: &BatchNorm) -> Vec<f64> {
     .concat()
 }
 
-/// The source's statistics are those of a source without a twin, and the twin's follow one update later.
+/// The source's statistics are those of a source without an EMA copy, and the EMA copy's follow one update later.
 #[test]
 fn statistics_of_the_source_never_move_because_of_the_hook() {
     let device = autodiff_device();
@@ -173,7 +173,7 @@ fn statistics_of_the_source_never_move_because_of_the_hook() {
             }
             assert_near(&statistics(&run.model.net_ema), &expected, 1e-6);
         }
-        // The twin runs in training state without a trace in the source.
+        // The EMA copy runs in training state without a trace in the source.
         observe(&run.model.net_ema, 100.0);
         assert_eq!(statistics(&run.model.net), statistics(&alone));
     }
@@ -181,7 +181,7 @@ fn statistics_of_the_source_never_move_because_of_the_hook() {
 
 /// Without the hook, which applies what is pending at each iteration.
 #[test]
-fn twins_have_the_statistics_of_the_last_forward_pass() {
+fn ema_copies_have_the_statistics_of_the_last_forward_pass() {
     let device = autodiff_device();
     let norm = || BatchNormConfig::new(1).init(&device);
     let mut model = Paired {
@@ -193,17 +193,17 @@ fn twins_have_the_statistics_of_the_last_forward_pass() {
         source: "net".into(),
         ema: "net_ema".into(),
     };
-    let mut twins = EmaSubmodules::new(&mut model, vec![pair]).unwrap();
+    let mut copies = EmaSubmodules::new(&mut model, vec![pair]).unwrap();
     let _ = model
         .net
         .forward(Tensor::<2>::from_data([[9.0], [11.0]], &device));
-    twins
+    copies
         .update(&mut model, NonFinite::Propagate, |_| Blend::Copy)
         .unwrap();
     assert_near(&statistics(&model.net_ema), &[1.0, 1.0], 1e-6);
 }
 
-/// What `clone()` shares with the twin besides; all of it stays as it was for everybody else.
+/// What `clone()` shares with the EMA copy besides; all of it stays as it was for everybody else.
 #[test]
 fn detaching_changes_nothing_else() {
     #[derive(Module, Debug)]
@@ -261,7 +261,7 @@ fn detaching_changes_nothing_else() {
     assert!(model.net_ema.linear.weight.val().grad(&gradients).is_none());
 }
 
-/// `train()` after `valid()` gives back what it gave before the hook, in networks without a twin too.
+/// `train()` after `valid()` gives back what it gave before the hook, in networks without an EMA copy too.
 #[test]
 fn detaching_forgets_no_flag() {
     let device = autodiff_device();
@@ -387,9 +387,9 @@ fn statistics_are_taken_apart_on_a_device_with_gradient_checkpointing() {
     assert_same_values(&trained(true), &trained(false));
 }
 
-/// A twin may be a clone of any network, and two may be clones of one.
+/// An EMA copy may be a clone of any network, and two may be clones of one.
 #[test]
-fn twins_that_share_with_others_are_taken_apart() {
+fn ema_copies_that_share_with_others_are_taken_apart() {
     #[derive(Module, Debug)]
     struct Model {
         a: BatchNorm,
@@ -473,18 +473,18 @@ fn plain_tensors_keep_gradient_checkpointing_where_statistics_are_taken_apart() 
 }
 
 #[test]
-fn twin_of_another_make_is_fine_too() {
+fn ema_copy_of_another_make_is_fine_too() {
     let device = autodiff_device();
-    for twin in [
+    for copy in [
         Net::new(&device),
         Net::new(&device).valid(),
         Net::new(&device).no_grad(),
     ] {
         let net = Net::new(&device);
-        let is_autodiff = twin.first.weight.val().is_autodiff();
+        let is_autodiff = copy.first.weight.val().is_autodiff();
         let mut run = Loop::new(Paired {
             net,
-            net_ema: twin,
+            net_ema: copy,
             other: Net::new(&device),
         });
         let mut optim = SgdConfig::new().init();
@@ -517,9 +517,9 @@ fn twin_of_another_make_is_fine_too() {
     }
 }
 
-/// The twin's own forward pass records nothing, so nothing grows with it.
+/// The EMA copy's own forward pass records nothing, so nothing grows with it.
 #[test]
-fn twin_carries_no_graph() {
+fn ema_copy_carries_no_graph() {
     let device = autodiff_device();
     let mut optim = SgdConfig::new().init();
     let mut run = Loop::new(cloned(&device));
@@ -588,9 +588,9 @@ fn run_that_is_stopped_and_resumed_goes_on_bit_for_bit() {
     }
 }
 
-/// The record of the twin's statistics went where the source's had gone.
+/// The record of the EMA copy's statistics went where the source's had gone.
 #[test]
-fn run_that_is_resumed_with_shared_statistics_is_refused() {
+fn run_that_is_resumed_with_shared_statistics_is_an_error() {
     let device = autodiff_device();
     let record = cloned(&device).into_record();
     let mut run = Loop::new(cloned(&device).load_record(record));
@@ -666,9 +666,9 @@ fn networks_whose_names_begin_alike_are_told_apart() {
 }
 
 #[test]
-fn twin_in_f32_follows_a_source_in_half_precision() {
+fn ema_copy_in_f32_follows_a_source_in_half_precision() {
     for dtype in [DType::F16, DType::BF16] {
-        if !has_dtype(dtype, "twin_in_f32_follows_a_source_in_half_precision") {
+        if !has_dtype(dtype, "ema_copy_in_f32_follows_a_source_in_half_precision") {
             continue;
         }
         let mut run = Loop::new(Paired {
@@ -679,9 +679,9 @@ fn twin_in_f32_follows_a_source_in_half_precision() {
         let mut hooks = hooks(EmaHookConfig::new("net_ema").with_interval(1));
         hooks.before_run(&mut run).unwrap();
         run.run_to(1, &mut hooks, |_, _| {}).unwrap();
-        let twin = run.model.net_ema.w.val();
-        assert_eq!(twin.dtype(), DType::F32);
-        assert_near(&numbers(&twin), &[1.001], 1e-7);
+        let copy = run.model.net_ema.w.val();
+        assert_eq!(copy.dtype(), DType::F32);
+        assert_near(&numbers(&copy), &[1.001], 1e-7);
     }
 }
 
@@ -772,9 +772,9 @@ fn counting_optimizer_steps_leaves_iterations_without_one_alone() {
     );
 }
 
-/// As in mmagic, a twin with weights of its own starts from those.
+/// As in mmagic, an EMA copy with weights of its own starts from those.
 #[test]
-fn twins_are_not_made_equal_when_the_run_begins() {
+fn ema_copies_are_not_made_equal_when_the_run_begins() {
     let device = autodiff_device();
     let mut model = cloned(&device);
     model.net_ema = with_numbers(model.net_ema, "last.bias", &[100.0]);

@@ -116,22 +116,22 @@ fn averages_once_per_optimizer_step(optim: MultiDeviceOptim, accumulation: usize
 }
 
 #[test]
-fn main_device_optimizer_updates_the_average_once_per_step() {
+fn main_device_optimizer_updates_the_ema_once_per_step() {
     averages_once_per_optimizer_step(MultiDeviceOptim::OptimMainDevice, 1, 10);
 }
 
 #[test]
-fn sharded_optimizer_updates_the_average_once_per_step() {
+fn sharded_optimizer_updates_the_ema_once_per_step() {
     averages_once_per_optimizer_step(MultiDeviceOptim::OptimSharded, 1, 10);
 }
 
 #[test]
-fn main_device_optimizer_updates_the_average_once_per_accumulated_step() {
+fn main_device_optimizer_updates_the_ema_once_per_accumulated_step() {
     averages_once_per_optimizer_step(MultiDeviceOptim::OptimMainDevice, 2, 6);
 }
 
 #[test]
-fn sharded_optimizer_updates_the_average_once_per_accumulated_step() {
+fn sharded_optimizer_updates_the_ema_once_per_accumulated_step() {
     averages_once_per_optimizer_step(MultiDeviceOptim::OptimSharded, 2, 6);
 }
 
@@ -307,7 +307,7 @@ fn replicas(
 /// their averages. Ran by hand: two clones of a learner in two threads, each forked and
 /// `grad_sharded` (see [`Unmarked`]) as by `DdpWorker`.
 #[test]
-fn replicas_with_equal_gradients_have_equal_averages() {
+fn replicas_with_equal_gradients_have_equal_emas() {
     let net = Unmarked::new(Net::new(0.0, &device()));
     let initial = values(&net);
     let learner = learner(net.with_ema(config()));
@@ -326,7 +326,7 @@ fn replicas_with_equal_gradients_have_equal_averages() {
 
 /// As above, with other data for each, and from a learner that has an average already.
 #[test]
-fn replicas_share_the_average_that_they_start_with_and_no_other() {
+fn replicas_share_the_ema_that_they_start_with_and_no_other() {
     let net = Unmarked::new(Net::new(0.0, &device()));
     let mut recursion = Recursion::of_weights(&values(&net));
     let mut learner = learner(net.with_ema(config()));

@@ -192,7 +192,7 @@ fn checkpoint_without_an_ema_is_an_error_with_the_remedy() {
 }
 
 #[test]
-fn checkpoint_of_a_plain_model_starts_an_average_on_request() {
+fn checkpoint_without_ema_starts_an_ema_on_request() {
     let directory = Folder::temporary();
     let plain = checkpointed(directory.path()).launch(learner(Net::new(0.0, &device())));
 
@@ -220,7 +220,7 @@ fn checkpoint_of_a_plain_model_starts_an_average_on_request() {
 }
 
 #[test]
-fn average_that_is_loaded_needs_its_checkpoint_no_more() {
+fn ema_that_is_loaded_needs_its_checkpoint_no_more() {
     let directory = Folder::temporary();
     let model = Net::new(0.0, &device()).with_ema(warmup());
     let trained = checkpointed(directory.path()).launch(learner(model)).model;
@@ -233,7 +233,7 @@ fn average_that_is_loaded_needs_its_checkpoint_no_more() {
 
 /// Also where a learner already has an average, which is then given up.
 #[test]
-fn average_restarts_with_the_weights_of_a_plain_record() {
+fn ema_restarts_with_the_weights_of_a_record_without_ema() {
     let config = warmup().with_missing_ema(MissingEma::StartFromWeights);
     let mut learner = learner(Net::new(0.0, &device()).with_ema(config));
     drive(&mut learner, &batches(0..12, 4, &device()));
@@ -290,7 +290,7 @@ fn checkpoints_hold_the_state_of_their_epoch() {
 }
 
 #[test]
-fn monitor_shows_the_average_of_a_checkpoint_before_the_first_step() {
+fn monitor_shows_the_ema_of_a_checkpoint_before_the_first_step() {
     let mut trained = learner(Net::new(0.0, &device()).with_ema(warmup()));
     drive(&mut trained, &batches(0..12, 4, &device()));
     let trained = trained.model();

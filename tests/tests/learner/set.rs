@@ -103,7 +103,7 @@ fn assert_same_losses(found: &[f64], expected: &[f64]) {
 }
 
 #[test]
-fn training_and_each_average_are_what_they_are_alone() {
+fn training_and_each_ema_are_what_they_are_alone() {
     let directory = Folder::temporary();
     let path = |name: &str| directory.path().join(name);
     let plain = training(&path("plain"), 0..18, 18..26)
@@ -130,7 +130,7 @@ fn training_and_each_average_are_what_they_are_alone() {
 }
 
 #[test]
-fn chosen_average_validates_and_is_the_result() {
+fn chosen_ema_validates_and_is_the_result() {
     let directory = Folder::temporary();
     let model = Net::new(0.5, &device())
         .with_ema(fast_and_slow())
@@ -150,7 +150,7 @@ fn chosen_average_validates_and_is_the_result() {
 }
 
 #[test]
-fn first_average_validates_unless_another_is_chosen() {
+fn first_ema_validates_unless_another_is_chosen() {
     let mut learner = learner(Net::new(0.0, &device()).with_ema(fast_and_slow()));
     drive(&mut learner, &batches(0..24, 4, &device()));
     let model = learner.model();
@@ -245,7 +245,7 @@ fn all_weights_are_validated_side_by_side() {
 }
 
 #[test]
-fn monitor_shows_each_average_by_its_name() {
+fn monitor_shows_each_ema_by_its_name() {
     let directory = Folder::temporary();
     let model = Net::new(0.4, &device()).with_ema(fast_and_slow());
     let monitor = model.monitor();
@@ -355,7 +355,7 @@ fn resumed_training_is_bit_for_bit_the_uninterrupted_one() {
 }
 
 #[test]
-fn checkpoint_holds_each_average_under_its_name() {
+fn checkpoint_holds_each_ema_under_its_name() {
     let directory = Folder::temporary();
     let model = Net::new(0.0, &device()).with_ema(fast_and_slow());
     let trained = checkpointed(directory.path()).launch(learner(model)).model;
@@ -451,7 +451,7 @@ fn by_hand(config: &EmaSetConfig, steps: &[Batch], forgets: bool) -> Vec<(Values
 }
 
 #[test]
-fn online_weights_become_the_average_at_each_switch() {
+fn online_weights_become_the_ema_at_each_switch() {
     let config = constant(0.7).with_write_back(WriteBack::every(3));
     let steps = batches(0..32, 4, &device());
     let expected = by_hand(&EmaSetConfig::from(config.clone()), &steps, false);
@@ -543,7 +543,7 @@ fn statistics(net: &Net, batches: &[Batch]) -> [Vec<f64>; 2] {
 }
 
 #[test]
-fn statistics_of_the_average_are_those_of_the_given_batches() {
+fn statistics_of_the_ema_are_those_of_the_given_batches() {
     let averaged = |count: usize| {
         let model = Net::new(0.5, &device())
             .with_ema(reestimating())
@@ -770,7 +770,7 @@ fn data_that_fails_panics_without_an_interrupter() {
 
 #[test]
 #[should_panic(expected = "statistics of 0 batches")]
-fn statistics_of_no_batches_are_refused_at_once() {
+fn statistics_of_no_batches_are_an_error_at_once() {
     let model = Net::new(0.0, &device()).with_ema(reestimating());
     let _ = model.with_reestimation(loader(0..20, 4), 0);
 }

@@ -74,7 +74,7 @@ impl InferenceStep for LazyNet {
 }
 
 #[test]
-fn online_weights_and_running_statistics_are_those_of_a_training_without_average() {
+fn online_weights_and_running_statistics_are_those_of_a_training_without_an_ema() {
     let directory = Folder::temporary();
     let plain = training(&directory.path().join("plain"), 0..18, 18..26)
         .metrics((LossMetric::new(),))
@@ -102,7 +102,7 @@ fn online_weights_and_running_statistics_are_those_of_a_training_without_average
 /// the fields. An average that is made before or in the first training step (`Handle::start` in
 /// `WithEma::new` or `TrainStep::step`) does the same, and fails this.
 #[test]
-fn lazy_parameters_draw_the_random_numbers_that_they_draw_without_average() {
+fn lazy_parameters_draw_the_random_numbers_that_they_draw_without_an_ema() {
     let _alone = random::alone();
     let device = device();
     let batches = batches(0..16, 4, &device);
@@ -130,7 +130,7 @@ fn lazy_parameters_draw_the_random_numbers_that_they_draw_without_average() {
 }
 
 #[test]
-fn dropout_draws_the_random_numbers_that_it_draws_without_average() {
+fn dropout_draws_the_random_numbers_that_it_draws_without_an_ema() {
     let _alone = random::alone();
     let directory = Folder::temporary();
     let device = device();
@@ -150,7 +150,7 @@ fn dropout_draws_the_random_numbers_that_it_draws_without_average() {
 }
 
 #[test]
-fn lazy_parameters_start_the_average_with_the_values_of_the_first_step() {
+fn lazy_parameters_start_the_ema_with_the_values_of_the_first_step() {
     let _alone = random::alone();
     let device = device();
     device.seed(11);
@@ -173,7 +173,7 @@ fn lazy_parameters_start_the_average_with_the_values_of_the_first_step() {
 }
 
 #[test]
-fn average_is_the_recursion_over_the_weights_after_each_step() {
+fn ema_is_the_recursion_over_the_weights_after_each_step() {
     type Formula = fn(u64) -> f64;
     let rules: [(Decay, Formula); 2] = [
         (Decay::constant(0.8), |_| 0.8),
@@ -251,7 +251,7 @@ impl ModuleMapper for Clip {
 /// Fails if `WithEma::optimize` steps the optimizer itself instead of asking its model, or
 /// updates the average before the model's `optimize` has returned.
 #[test]
-fn optimize_of_the_model_runs_and_the_average_sees_what_it_leaves() {
+fn optimize_of_the_model_runs_and_the_ema_sees_what_it_leaves() {
     const LIMIT: f32 = 0.11;
     let directory = Folder::temporary();
     let net = Net::new(0.2, &device());
@@ -394,7 +394,7 @@ where
 }
 
 #[test]
-fn clones_share_the_average_of_their_training() {
+fn clones_share_the_ema_of_their_training() {
     let mut learner = learner(Net::new(0.0, &device()).with_ema(constant(0.5)));
     let before_training = learner.model();
     drive(&mut learner, &batches(0..12, 4, &device()));
@@ -476,7 +476,7 @@ fn a_validation_snapshot_does_not_change_with_later_steps() {
 
 /// The counters of a snapshot, and a record made of it, belong to the weights in it.
 #[test]
-fn a_record_of_a_validation_snapshot_holds_the_average_of_that_moment() {
+fn a_record_of_a_validation_snapshot_holds_the_ema_of_that_moment() {
     let mut learner = learner(Net::new(0.0, &device()).with_ema(constant(0.5)));
     drive(&mut learner, &batches(0..8, 4, &device()));
     let snapshot = learner.model().valid();
@@ -612,7 +612,7 @@ fn weights_that_are_not_finite_are_skipped_and_counted() {
 
 /// An average that came with a record is kept, wherever it is then put.
 #[test]
-fn average_of_a_record_is_kept_when_it_is_given_a_device() {
+fn ema_of_a_record_is_kept_when_it_is_given_a_device() {
     let mut learner = learner(Net::new(0.0, &device()).with_ema(constant(0.5)));
     drive(&mut learner, &batches(0..12, 4, &device()));
     let trained = average_values(&learner.model());

@@ -59,7 +59,7 @@ fn train(directory: &Path, model: WithEma<Net>) -> LearningResult<WithEma<Net>> 
 }
 
 #[test]
-fn validation_runs_on_the_average_by_default() {
+fn validation_runs_on_the_ema_by_default() {
     let directory = Folder::temporary();
     let result = train(
         directory.path(),
@@ -116,7 +116,7 @@ fn validation_runs_on_both_side_by_side() {
 }
 
 #[test]
-fn result_gives_the_average_and_the_online_model() {
+fn result_gives_the_ema_and_the_online_model() {
     let directory = Folder::temporary();
     let (net, trace) = Net::new(0.5, &device()).traced();
     let recursion = Recursion::of_run(&values(&net));
@@ -141,7 +141,7 @@ fn result_gives_the_average_and_the_online_model() {
 
 /// A validation on the average moved to the device of the online weights must not move the average.
 #[test]
-fn average_on_a_device_of_its_own_is_validated_too() {
+fn ema_on_a_device_of_its_own_is_validated_too() {
     let directory = Folder::temporary();
     let model = Net::new(0.5, &device()).with_ema(constant(0.8));
     let result = train(directory.path(), model.with_device(&elsewhere()));
@@ -255,7 +255,7 @@ fn train_scripted(directory: &Path, validation: Validation) -> (u64, Vec<String>
 }
 
 #[test]
-fn best_checkpoint_and_early_stopping_go_by_the_average() {
+fn best_checkpoint_and_early_stopping_go_by_the_ema() {
     let directory = Folder::temporary();
     let (epochs, checkpoints) = train_scripted(directory.path(), Validation::Ema);
     assert_eq!(checkpoints, ["model-1.bpk"]);

@@ -55,7 +55,7 @@ fn power_warmup_refuses_bounds_that_cross() {
 
 #[test]
 #[should_panic(expected = "PowerWarmup: power must be finite and above 0, found 0")]
-fn power_warmup_refuses_a_power_of_zero() {
+fn power_warmup_with_a_power_of_zero_is_an_error() {
     let _ = Decay::power_warmup(0.0);
 }
 
@@ -87,7 +87,7 @@ fn schedules_are_checked_where_they_are_used() {
 
 /// As presets of frameworks set it; a warning is logged.
 #[test]
-fn fields_hold_each_share_and_constructors_refuse_what_is_probably_a_weight() {
+fn fields_hold_each_share_and_constructors_panic_at_what_is_probably_a_weight() {
     for decay in [0.0, 0.001, 0.3] {
         let constant = Decay::Constant(Constant { decay });
         constant.validate().unwrap();

@@ -157,7 +157,7 @@ fn arguments_of_a_warm_up_that_is_off_are_not_checked() {
 }
 
 #[test]
-fn mmengine_and_ignite_take_and_refuse_these() {
+fn mmengine_and_ignite_accept_or_reject_these() {
     for momentum in [10.0, -2.0, 3.0, 0.0, 1.0, f64::NAN] {
         let mmengine = MmengineEma {
             momentum,

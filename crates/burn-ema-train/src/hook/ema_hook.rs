@@ -100,8 +100,8 @@ pub struct EmaHook<M: Module> {
     config: EmaHookConfig,
     interpolation: Option<Box<dyn Interpolation>>,
     emas: Option<EmaSubmodules<M>>,
-    /// A resumed run was an error, and must be one at a second attempt.
-    is_refused: bool,
+    /// A run was to be resumed with shared statistics: an error, also at a second attempt.
+    has_shared_statistics: bool,
 }
 
 impl<M: Module> fmt::Debug for EmaHook<M> {
@@ -135,7 +135,7 @@ impl<M: Module> EmaHook<M> {
             config,
             interpolation: None,
             emas: None,
-            is_refused: false,
+            has_shared_statistics: false,
         })
     }
 
@@ -162,7 +162,7 @@ impl<M: Module> EmaHook<M> {
             config,
             interpolation: Some(Box::new(interpolation)),
             emas: None,
-            is_refused: false,
+            has_shared_statistics: false,
         })
     }
 
@@ -204,7 +204,7 @@ impl<M: Module> EmaHook<M> {
     ///
     /// If a key leads to no submodule, there is none to follow, or the two differ in structure.
     pub fn begin(&mut self, model: &mut M) -> Result<(), HookError> {
-        self.is_refused = false;
+        self.has_shared_statistics = false;
         self.pair(model)
     }
 
@@ -320,8 +320,8 @@ impl<M: Module, R: Runner<Model = M>> Hook<R> for EmaHook<M> {
         self.pair(runner.model_mut())?;
         let emas = self.emas.as_ref();
         let shared = emas.is_some_and(EmaSubmodules::shared_statistics);
-        self.is_refused |= shared && runner.iter() > 0;
-        match self.is_refused {
+        self.has_shared_statistics |= shared && runner.iter() > 0;
+        match self.has_shared_statistics {
             true => Err(HookError::SharedStatistics.into()),
             false => Ok(()),
         }

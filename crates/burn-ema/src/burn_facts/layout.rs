@@ -36,7 +36,7 @@ mod tests {
     use burn::tensor::Device;
 
     #[test]
-    fn burn_refuses_a_record_of_a_col_layout_weight_that_is_initialized() {
+    fn burn_does_not_load_a_col_layout_weight_that_is_initialized() {
         let layer = || -> Linear {
             LinearConfig::new(2, 3)
                 .with_layout(LinearLayout::Col)

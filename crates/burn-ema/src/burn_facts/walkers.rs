@@ -1,7 +1,8 @@
 //! Who goes through a module.
 //!
-//! Optimizers use visitors and mappers, as records do. They look at every float for a gradient or a state by its id, map each of them at every step, and L-BFGS expects a
-//! gradient for each. An EMA that is a field of the trained module must be in its records and unseen by its optimizer.
+//! Optimizers use visitors and mappers, as records do. They look at every float for a gradient or a state by its id, map each of
+//! them at every step, and L-BFGS expects a gradient for each. An EMA that is a field of the trained module must be in its records
+//! and unseen by its optimizer.
 //! The type of the visitor is all that tells them apart, and its name all that can be asked without more bounds.
 
 /// Whether a visitor or mapper of type `V` belongs to Burn's optimizers (steps, gradients, their devices and their

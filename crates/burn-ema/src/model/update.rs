@@ -248,7 +248,7 @@ fn carry_out<M: Module>(
                 changes.push(Change::Nothing);
                 continue;
             };
-            let dtype = plan.entries[place].dtype;
+            let dtype = shown.tensor.dtype();
             let change = Change::of(*action, weight, dtype, config.precision.of(dtype));
             plan.note(place, shown, matches!(change, Change::Copy { .. }));
             changes.push(change);

@@ -16,8 +16,9 @@ pub(crate) struct Slot {
     is_shared: AtomicBool,
     /// Whether it was given away, to be read at some later time.
     is_handed_out: AtomicBool,
-    /// The model's tensor that it was copied from, where that was on another device.
-    origin: Option<BridgeTensor>,
+    /// The model's tensor that it was copied from, where that was on another device. In a box, for few slots have one and
+    /// each update reads all slots.
+    origin: Option<Box<BridgeTensor>>,
 }
 
 impl Clone for Slot {
@@ -103,7 +104,7 @@ impl Slot {
     /// copy need not be made again.
     pub(crate) fn put_from_afar(&mut self, tensor: BridgeTensor, origin: BridgeTensor) {
         self.put(tensor);
-        self.origin = Some(origin);
+        self.origin = Some(Box::new(origin));
     }
 
     /// Whether it is a copy of this very tensor as `dtype`, as far as the backend tells.
@@ -111,7 +112,7 @@ impl Slot {
         let Some(tensor) = &self.tensor else {
             return false;
         };
-        let origin = self.origin.as_ref().unwrap_or(tensor);
+        let origin = self.origin.as_deref().unwrap_or(tensor);
         rank::is_of(tensor, dtype) && burn_ema_kernels::is_same_memory(origin, source)
     }
 }
