@@ -6,6 +6,7 @@ use crate::decay::annealing::Annealing;
 use crate::decay::checks::{Checks, or_panic};
 use crate::decay::constant::Constant;
 use crate::decay::copy_first::CopyFirst;
+use crate::decay::cosine_warmup::CosineWarmup;
 use crate::decay::custom::Custom;
 use crate::decay::debiased::Debiased;
 use crate::decay::decay_schedule::{DecaySchedule, is_share};
@@ -37,10 +38,11 @@ use crate::error::RulesError;
 /// | [`TfRamp`] | `(1 + n) / (10 + n)`, up to a maximum |
 /// | [`ExponentialWarmup`] | `max (1 - exp(-n / tau))` |
 /// | [`LinearWarmup`] | from one decay to another along a line |
+/// | [`CosineWarmup`] | from one decay to another along half a cosine |
 /// | [`ImageRampUp`] | by a half-life in images that grows with the images seen |
 /// | [`Annealing`] | `n / (gamma + n)`, up to a maximum |
 /// | [`equal_weights`](Self::equal_weights), [`EqualWeights`] | `n / (n + 1)`: the mean |
-/// | [`sigma_rel`](Self::sigma_rel), [`PowerFunction`] | `(n / (n + 1))^(gamma + 1)` |
+/// | [`sigma_rel`](Self::sigma_rel), [`one_minus_power`](Self::one_minus_power), [`PowerFunction`] | `(n / (n + 1))^(gamma + 1)` |
 /// | [`custom`](Self::custom) | the result of your function |
 ///
 /// [`per_step`](Self::per_step), [`debiased`](Self::debiased) and [`copy_first`](Self::copy_first) modify a schedule.
@@ -79,6 +81,8 @@ pub enum Decay {
     ExponentialWarmup(ExponentialWarmup),
     /// See [`LinearWarmup`].
     LinearWarmup(LinearWarmup),
+    /// See [`CosineWarmup`].
+    CosineWarmup(CosineWarmup),
     /// See [`ImageRampUp`].
     ImageRampUp(ImageRampUp),
     /// See [`Annealing`].
@@ -267,6 +271,64 @@ impl Decay {
         Ok(PowerFunction { gamma }.into())
     }
 
+    /// What a learning rate that falls as `1 - x^power` over the share `x` of the run would do, at a constant learning rate:
+    /// the merge of WSM (2025, arXiv:2507.17634), of all steps so far and without a length of the run.
+    ///
+    /// To first order the EMA is the model that the same steps would have given, each scaled by `1 - x^power` for the share `x`
+    /// of the steps before it. It is a [`PowerFunction`] with `gamma = power - 1`, and `power` 1 is the
+    /// [mean](Self::equal_weights).
+    ///
+    /// # Panics
+    ///
+    /// Panics where [`try_one_minus_power`](Self::try_one_minus_power) returns an error.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use burn_ema_rules::decay::Decay;
+    /// use burn_ema_rules::schedule::Schedule;
+    ///
+    /// let profile = Schedule::default().profile(&Decay::one_minus_power(2.0), 4)?;
+    /// // Of the initial weights, and of the four updates.
+    /// assert_eq!(profile.weights(), [0.0, 0.0625, 0.1875, 0.3125, 0.4375]);
+    /// # Ok::<(), burn_ema_rules::RulesError>(())
+    /// ```
+    #[must_use]
+    #[track_caller]
+    pub fn one_minus_power(power: f64) -> Self {
+        or_panic(Self::try_one_minus_power(power))
+    }
+
+    /// [`one_minus_power`](Self::one_minus_power), with an error instead of a panic.
+    ///
+    /// # Errors
+    ///
+    /// [`RulesError::InvalidDecay`] if `power` is not finite and positive.
+    pub fn try_one_minus_power(power: f64) -> Result<Self, RulesError> {
+        let checks = Checks::of("Decay::one_minus_power");
+        checks.positive("power", power).done()?;
+        let gamma = power - 1.0;
+        Self::PowerFunction(PowerFunction { gamma }).checked()
+    }
+
+    /// [`one_minus_power`](Self::one_minus_power) of 1/2: the `minus-sqrt` merge of WSM and of Megatron-LM, with which Nemotron 3
+    /// Super (arXiv:2604.12374) replaces the decay of the learning rate. The weight falls from the oldest update to the newest.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use burn_ema_rules::decay::Decay;
+    /// use burn_ema_rules::schedule::Schedule;
+    ///
+    /// let profile = Schedule::default().profile(&Decay::minus_sqrt(), 2)?;
+    /// assert!((profile.weights()[1] - 0.5_f64.sqrt()).abs() < 1e-15);
+    /// # Ok::<(), burn_ema_rules::RulesError>(())
+    /// ```
+    #[must_use]
+    pub fn minus_sqrt() -> Self {
+        PowerFunction { gamma: -0.5 }.into()
+    }
+
     /// A decay schedule of your own: a function of [`Progress`], or a type that implements [`DecaySchedule`].
     ///
     /// Configuration files store the `name` only. A decay outside `[0, 1]` is an error of the update that asked for the
@@ -382,6 +444,7 @@ impl Decay {
             Self::TfRamp(schedule) => schedule,
             Self::ExponentialWarmup(schedule) => schedule,
             Self::LinearWarmup(schedule) => schedule,
+            Self::CosineWarmup(schedule) => schedule,
             Self::ImageRampUp(schedule) => schedule,
             Self::Annealing(schedule) => schedule,
             Self::EqualWeights(schedule) => schedule,
@@ -421,6 +484,6 @@ macro_rules! from_schedules {
 }
 
 from_schedules! {
-    Constant HalfLife PowerWarmup Weight TfRamp ExponentialWarmup LinearWarmup ImageRampUp Annealing EqualWeights
-    PowerFunction Custom PerStep Debiased CopyFirst
+    Constant HalfLife PowerWarmup Weight TfRamp ExponentialWarmup LinearWarmup CosineWarmup ImageRampUp Annealing
+    EqualWeights PowerFunction Custom PerStep Debiased CopyFirst
 }

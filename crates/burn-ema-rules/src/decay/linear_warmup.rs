@@ -5,14 +5,16 @@ use serde::{Deserialize, Serialize};
 use crate::decay::checks::{Checks, valid};
 use crate::decay::clock::Clock;
 use crate::decay::decay_schedule::DecaySchedule;
+use crate::decay::ends::Ends;
 use crate::decay::progress::Progress;
 use crate::error::RulesError;
 
 /// Linear warm-up: the decay moves from `from` to `to` along a straight line over `updates` updates, and stays there.
 ///
-/// `decay = from + (to - from) * min(1, s / (updates - 1))`: the first update on the line has `from` and the last has
-/// `to`. `s` is read from the [`clock`](Clock): by default `s` is the number of updates before this update. Ignite's
-/// `EMAHandler` uses this schedule; its momenta are `1 - from` and `1 - to`.
+/// `decay = from + (to - from) * way`, where `way` goes from 0 to 1 as [`ends`](Ends) says: by default
+/// `min(1, s / (updates - 1))`, so that the first update on the line has `from` and the last has `to`. `s` is read from the
+/// [`clock`](Clock): by default `s` is the number of updates before this update. Ignite's `EMAHandler` uses this schedule (its
+/// momenta are `1 - from` and `1 - to`), and so do I-JEPA and V-JEPA (0.996 to 1) and data2vec, each with ends of its own.
 ///
 /// # Example
 ///
@@ -26,12 +28,15 @@ use crate::error::RulesError;
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LinearWarmup {
-    /// The decay of the first update, in `[0, 1]`.
+    /// The decay at the beginning of the line, in `[0, 1]`.
     pub from: f64,
-    /// The decay of the last update on the line and of all later updates, in `[0, 1]`.
+    /// The decay at its end and of all later updates, in `[0, 1]`.
     pub to: f64,
     /// Number of updates on the line (of what the clock counts).
     pub updates: u64,
+    /// Which ends are decays of updates. Default: both.
+    #[serde(default)]
+    pub ends: Ends,
     /// What `s` counts.
     #[serde(default)]
     pub clock: Clock,
@@ -50,6 +55,7 @@ impl LinearWarmup {
             from,
             to,
             updates,
+            ends: Ends::default(),
             clock: Clock::default(),
         })
     }
@@ -57,10 +63,9 @@ impl LinearWarmup {
 
 impl DecaySchedule for LinearWarmup {
     fn decay(&self, at: Progress) -> f64 {
-        let length = self.updates.saturating_sub(1).max(1) as f64;
-        match self.clock.read(at) / length {
+        match self.ends.way(self.clock.read(at), self.updates) {
             // Not computed, for `from + (to - from)` is not always `to`.
-            way if way >= 1.0 => self.to,
+            1.0 => self.to,
             way => self.from + (self.to - self.from) * way,
         }
     }

@@ -14,6 +14,9 @@ use crate::error::RulesError;
 /// length of the run: the mean time is `(gamma + 1) / (gamma + 2) * t` and the [relative width](sigma_rel_of_gamma) is
 /// `sigma_rel`. EDM2 tracks the widths 0.05 and 0.10. The first update is a copy.
 ///
+/// With `gamma` below 0 early weights count most. Such an EMA replaces the decay of the learning rate:
+/// [`Decay::one_minus_power`](crate::decay::Decay::one_minus_power).
+///
 /// Time is counted in optimizer steps since averaging started, and an update covers `interval` steps, so the profile does
 /// not depend on the interval. (ema-pytorch's `KarrasEMA` leaves `update_every` out of the formula: with the default of
 /// 100 and a relative width of 0.05, the mean time of 10,000 steps is at 0.151 of the run instead of 0.947.)
@@ -33,7 +36,7 @@ use crate::error::RulesError;
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PowerFunction {
-    /// Exponent of the profile, finite and at least 0. 0 is the mean of all updates.
+    /// Exponent of the profile, finite and above -1. 0 is the mean of all updates.
     pub gamma: f64,
 }
 
@@ -43,9 +46,9 @@ impl DecaySchedule for PowerFunction {
     }
 
     fn validate(&self) -> Result<(), RulesError> {
-        let holds = self.gamma.is_finite() && self.gamma >= 0.0;
+        let holds = self.gamma.is_finite() && self.gamma > -1.0;
         Checks::of("PowerFunction")
-            .that(holds, "gamma", "finite and at least 0", self.gamma)
+            .that(holds, "gamma", "finite and above -1", self.gamma)
             .done()
     }
 

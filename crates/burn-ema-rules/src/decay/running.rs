@@ -49,6 +49,7 @@ impl Running {
             | Decay::TfRamp(_)
             | Decay::ExponentialWarmup(_)
             | Decay::LinearWarmup(_)
+            | Decay::CosineWarmup(_)
             | Decay::ImageRampUp(_)
             | Decay::Annealing(_)
             | Decay::Custom(_) => self.counted(schedule, at),

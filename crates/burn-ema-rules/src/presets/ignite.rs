@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decay::checks::Checks;
 use crate::decay::clock::Clock;
+use crate::decay::ends::Ends;
 use crate::decay::known::Decay;
 use crate::decay::linear_warmup::LinearWarmup;
 use crate::decay::weight::Weight;
@@ -85,6 +86,7 @@ impl Preset for Ignite {
                 from: 1.0 - warmup,
                 to: 1.0 - self.momentum,
                 updates: self.warmup_iters,
+                ends: Ends::Both,
                 clock: Clock::default(),
             }
             .into(),

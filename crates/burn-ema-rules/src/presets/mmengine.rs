@@ -234,7 +234,7 @@ impl Preset for MmagicRampUp {
 }
 
 /// mmengine's `steps`, which counts calls from 0, at an update, and `more`.
-fn calls(more: i64) -> Clock {
+pub(super) fn calls(more: i64) -> Clock {
     // The first call is the last that copies, and so is not one of the steps since the start.
     Clock {
         ticks: Ticks::Steps,
@@ -243,7 +243,7 @@ fn calls(more: i64) -> Clock {
     }
 }
 
-fn settings(
+pub(super) fn settings(
     decay: Decay,
     begin_iter: u64,
     interval: u64,

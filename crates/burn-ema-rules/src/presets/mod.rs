@@ -22,6 +22,9 @@
 //! | mmengine | `MomentumAnnealingEMA` | [`MmengineAnnealing`] |
 //! | mmengine | `StochasticWeightAverage` | [`MmengineSwa`] |
 //! | mmagic | `RampUpEMA` | [`MmagicRampUp`] |
+//! | mmpretrain | `CosineEMA` | [`MmpretrainCosine`] |
+//! | mmdetection, mmyolo | `ExpMomentumEMA` | [`MmdetExpMomentum`] |
+//! | mmdetection | `MeanTeacherHook` | [`MmdetMeanTeacher`] |
 //! | mmagic | `ExponentialMovingAverageHook` | `burn_ema_train::hook::EmaHook` |
 //! | torch | `AveragedModel(multi_avg_fn=get_ema_multi_avg_fn(..))` | [`TorchEma`] |
 //! | torch | `AveragedModel` (SWA) | [`TorchSwa`] |
@@ -53,7 +56,9 @@ pub(crate) mod ema_pytorch;
 pub(crate) mod ignite;
 pub(crate) mod keras;
 pub(crate) mod lightning;
+pub(crate) mod mmdet;
 pub(crate) mod mmengine;
+pub(crate) mod mmpretrain;
 pub(crate) mod nemo;
 pub(crate) mod optax;
 pub(crate) mod preset;
@@ -73,7 +78,9 @@ pub use ema_pytorch::{EmaPytorch, KarrasEma};
 pub use ignite::{HandleBuffers, Ignite};
 pub use keras::Keras;
 pub use lightning::Lightning;
+pub use mmdet::{MmdetExpMomentum, MmdetMeanTeacher};
 pub use mmengine::{MmagicRampUp, MmengineAnnealing, MmengineEma, MmengineSwa};
+pub use mmpretrain::MmpretrainCosine;
 pub use nemo::Nemo;
 pub use optax::{Optax, OptaxIncremental};
 pub use preset::Preset;

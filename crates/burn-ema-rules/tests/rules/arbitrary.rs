@@ -2,8 +2,9 @@
 
 use burn_ema_rules::RulesError;
 use burn_ema_rules::decay::{
-    Annealing, Clock, Constant, Decay, DecaySchedule, EqualWeights, ExponentialWarmup, ImageRampUp,
-    LinearWarmup, PowerFunction, PowerWarmup, Progress, TfRamp, Ticks, Weight,
+    Annealing, Clock, Constant, CosineWarmup, Decay, DecaySchedule, Ends, EqualWeights,
+    ExponentialWarmup, ImageRampUp, LinearWarmup, PowerFunction, PowerWarmup, Progress, TfRamp,
+    Ticks, Weight,
 };
 use burn_ema_rules::schedule::Schedule;
 use proptest::prelude::*;
@@ -22,6 +23,10 @@ fn clock() -> impl Strategy<Value = Clock> {
         inclusive,
         offset,
     })
+}
+
+fn ends() -> impl Strategy<Value = Ends> {
+    prop_oneof![Just(Ends::Both), Just(Ends::First), Just(Ends::Last)]
 }
 
 fn simple_decay() -> impl Strategy<Value = Decay> {
@@ -52,15 +57,30 @@ fn simple_decay() -> impl Strategy<Value = Decay> {
             clock
         }
         .into()),
-        (0.0..=1.0, 0.5..=1.0, 0..30_u64, clock()).prop_map(|(from, to, updates, clock)| {
-            LinearWarmup {
-                from,
-                to,
-                updates,
-                clock,
+        (0.0..=1.0, 0.5..=1.0, 0..30_u64, ends(), clock()).prop_map(
+            |(from, to, updates, ends, clock)| {
+                LinearWarmup {
+                    from,
+                    to,
+                    updates,
+                    ends,
+                    clock,
+                }
+                .into()
             }
-            .into()
-        }),
+        ),
+        (0.0..=1.0, 0.5..=1.0, 0..30_u64, ends(), clock()).prop_map(
+            |(from, to, updates, ends, clock)| {
+                CosineWarmup {
+                    from,
+                    to,
+                    updates,
+                    ends,
+                    clock,
+                }
+                .into()
+            }
+        ),
         (
             0.01..5.0,
             proptest::option::of(0.01..1.0),
@@ -79,7 +99,7 @@ fn simple_decay() -> impl Strategy<Value = Decay> {
         }
         .into()),
         (0..5_u64).prop_map(|prior| EqualWeights { prior }.into()),
-        (0.0..30.0).prop_map(|gamma| PowerFunction { gamma }.into()),
+        (-0.9..30.0).prop_map(|gamma| PowerFunction { gamma }.into()),
         (0.5..1.0).prop_map(|low: f64| Decay::custom("waves", move |at: Progress| {
             low + (1.0 - low) * (at.updates as f64).sin().abs()
         })),

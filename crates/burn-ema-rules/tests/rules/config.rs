@@ -2,8 +2,9 @@
 
 use burn_ema_rules::RulesError;
 use burn_ema_rules::decay::{
-    Annealing, Clock, Constant, Decay, DecaySchedule, EqualWeights, ExponentialWarmup, HalfLife,
-    ImageRampUp, LinearWarmup, PowerFunction, PowerWarmup, Progress, TfRamp, Ticks, Weight,
+    Annealing, Clock, Constant, CosineWarmup, Decay, DecaySchedule, Ends, EqualWeights,
+    ExponentialWarmup, HalfLife, ImageRampUp, LinearWarmup, PowerFunction, PowerWarmup, Progress,
+    TfRamp, Ticks, Weight,
 };
 use burn_ema_rules::schedule::Schedule;
 use proptest::prelude::*;
@@ -149,6 +150,11 @@ fn stored_schedules_load() {
         .into(),
         ExponentialWarmup::new(0.9999, 2000.0).into(),
         LinearWarmup::new(0.9, 0.999, 100).into(),
+        CosineWarmup {
+            ends: Ends::First,
+            ..CosineWarmup::new(0.996, 1.0, 100)
+        }
+        .into(),
         ImageRampUp::from_kimg(10.0, Some(0.05), 32).into(),
         Annealing::new(0.0002, 100.0).into(),
         EqualWeights { prior: 1 }.into(),
@@ -215,6 +221,16 @@ fn each_schedule_says_what_is_wrong_with_it() {
             from,
             to,
             updates: 5,
+            ends: Ends::First,
+            clock,
+        })
+    };
+    let cosine = |from, to| {
+        Decay::from(CosineWarmup {
+            from,
+            to,
+            updates: 5,
+            ends: Ends::First,
             clock,
         })
     };
@@ -248,6 +264,14 @@ fn each_schedule_says_what_is_wrong_with_it() {
             "LinearWarmup: to must be in [0, 1], found 1.4",
         ),
         (
+            cosine(-0.1, 0.9),
+            "CosineWarmup: from must be in [0, 1], found -0.1",
+        ),
+        (
+            cosine(0.1, 1.4),
+            "CosineWarmup: to must be in [0, 1], found 1.4",
+        ),
+        (
             images(Some(f64::NAN), None, 32),
             "ImageRampUp: half_life_images must be finite and above 0, found NaN",
         ),
@@ -269,7 +293,7 @@ fn each_schedule_says_what_is_wrong_with_it() {
         ),
         (
             PowerFunction { gamma: -1.0 }.into(),
-            "PowerFunction: gamma must be finite and at least 0, found -1",
+            "PowerFunction: gamma must be finite and above -1, found -1",
         ),
     ] {
         // Also in what changes a schedule.
@@ -287,12 +311,14 @@ fn each_schedule_says_what_is_wrong_with_it() {
 
 #[test]
 fn constructors_of_schedules_check_their_numbers() {
-    let refused: [fn() -> Decay; 10] = [
+    let refused: [fn() -> Decay; 12] = [
         || PowerWarmup::new(-1.0).into(),
         || PowerWarmup::new(1.0).with_max(0.3).into(),
         || TfRamp::new(0.1).into(),
         || ExponentialWarmup::new(0.999, -1.0).into(),
         || LinearWarmup::new(0.5, 2.0, 10).into(),
+        || CosineWarmup::new(0.5, 2.0, 10).into(),
+        || Decay::one_minus_power(0.0),
         || ExponentialWarmup::new(0.1, 10.0).into(),
         || ImageRampUp::from_kimg(0.0, None, 32).into(),
         || ImageRampUp::from_images(0.0, None, 32).into(),

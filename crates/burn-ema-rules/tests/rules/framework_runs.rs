@@ -1,8 +1,9 @@
 //! EMAs of other frameworks, and the presets that are to give the same. The tests of burn-ema run them on tensors.
 
 use burn_ema_rules::presets::{
-    Diffusers, EmaPytorch, Ignite, Keras, MmengineAnnealing, MmengineEma, MmengineSwa, Optax,
-    OptaxIncremental, Preset, PytorchEma, TimmV2, TimmV3, TorchEma, TorchSwa,
+    Diffusers, EmaPytorch, Ignite, Keras, MmdetExpMomentum, MmdetMeanTeacher, MmengineAnnealing,
+    MmengineEma, MmengineSwa, MmpretrainCosine, Optax, OptaxIncremental, Preset, PytorchEma,
+    TimmV2, TimmV3, TorchEma, TorchSwa,
 };
 use serde_json::Value;
 
@@ -41,6 +42,7 @@ impl Run {
 pub(crate) fn runs() -> Vec<Run> {
     let mut runs = recorded();
     runs.extend(mmagic());
+    runs.extend(open_mmlab());
     runs.extend(documented());
     runs
 }
@@ -252,6 +254,68 @@ fn mmagic() -> Vec<Run> {
             "SWA every 3",
             swa(3),
             &[1.0, 1.0, 1.0, 1.75, 1.75, 1.75, 2.5],
+        ),
+    ]
+}
+
+/// By the formulas of mmpretrain and mmdetection, to twelve digits.
+fn open_mmlab() -> Vec<Run> {
+    let run = |name: &str, preset: Box<dyn Preset>, emas: [f64; 8]| Run {
+        name: name.into(),
+        preset,
+        initial: 1.0,
+        seen: vec![2.0, 4.0, 3.0, 5.0, 8.0, 6.0, 7.0, 9.0],
+        emas: emas.to_vec(),
+        tolerance: 1e-11,
+    };
+    let cosine = MmpretrainCosine {
+        momentum: 0.1,
+        max_iters: 8,
+        ..MmpretrainCosine::default()
+    };
+    let exponential = MmdetExpMomentum {
+        momentum: 0.1,
+        gamma: 2.0,
+        ..MmdetExpMomentum::default()
+    };
+    let teacher = MmdetMeanTeacher {
+        momentum: 0.1,
+        interval: 2,
+        ..MmdetMeanTeacher::default()
+    };
+    vec![
+        run(
+            "CosineEMA",
+            Box::new(cosine),
+            [
+                2.0,
+                2.19238795325,
+                2.26132195333,
+                2.45065819142,
+                2.72812528184,
+                2.82911440538,
+                2.89019561074,
+                2.91344966906,
+            ],
+        ),
+        run(
+            "ExpMomentumEMA",
+            Box::new(exponential),
+            [
+                2.0,
+                2.86218299411,
+                2.90364071223,
+                3.36861688119,
+                4.17390556231,
+                4.43833930583,
+                4.76412528041,
+                5.25753722894,
+            ],
+        ),
+        run(
+            "MeanTeacherHook",
+            Box::new(teacher),
+            [1.0, 1.3, 1.3, 1.67, 1.67, 2.103, 2.103, 2.7927],
         ),
     ]
 }

@@ -20,3 +20,4 @@ mod profile;
 mod retained;
 mod schedule;
 mod simulation;
+mod teachers;

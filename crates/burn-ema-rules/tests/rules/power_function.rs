@@ -91,7 +91,7 @@ fn width_or_exponent_out_of_range_is_an_error() {
         let found = message(sigma_rel);
         assert!(found.contains("above 0 and below 1/sqrt(12)"), "{found}");
     }
-    for gamma in [-0.5, f64::NAN, f64::INFINITY] {
+    for gamma in [-1.0, f64::NAN, f64::INFINITY] {
         let power = Decay::from(PowerFunction { gamma });
         assert!(matches!(
             power.validate(),

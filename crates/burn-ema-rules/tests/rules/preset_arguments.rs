@@ -4,8 +4,9 @@ use burn_ema_rules::RulesError;
 use burn_ema_rules::decay::Progress;
 use burn_ema_rules::presets::{
     Buffers, Composer, D2go, Diffusers, Edm2Power, EmaPytorch, HandleBuffers, Ignite, KarrasEma,
-    Keras, Lightning, MmengineEma, MmengineSwa, Nemo, Optax, OptaxIncremental, Preset, PytorchEma,
-    Settings, StyleGan, TimmV2, TimmV3, TorchEma, TorchSwa, Torchvision, WriteBackSettings, Yolo,
+    Keras, Lightning, MmdetExpMomentum, MmdetMeanTeacher, MmengineEma, MmengineSwa,
+    MmpretrainCosine, Nemo, Optax, OptaxIncremental, Preset, PytorchEma, Settings, StyleGan,
+    TimmV2, TimmV3, TorchEma, TorchSwa, Torchvision, WriteBackSettings, Yolo,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -200,6 +201,26 @@ fn arguments_out_of_range_are_errors_by_name() {
         ..MmengineEma::default()
     };
     refused(certain.settings(), "momentum must be above 0 and below 1");
+    refused(
+        MmpretrainCosine::default().settings(),
+        "max_iters must be finite and above 0, found 0",
+    );
+    let upwards = MmpretrainCosine {
+        end_momentum: 1.5,
+        max_iters: 10,
+        ..MmpretrainCosine::default()
+    };
+    refused(upwards.settings(), "end_momentum must be in [0, 1]");
+    let flat = MmdetExpMomentum {
+        gamma: 0.0,
+        ..MmdetExpMomentum::default()
+    };
+    refused(flat.settings(), "gamma must be finite and above 0");
+    let still = MmdetMeanTeacher {
+        momentum: 0.0,
+        ..MmdetMeanTeacher::default()
+    };
+    refused(still.settings(), "momentum must be above 0 and below 1");
     let never = MmengineEma {
         interval: 0,
         ..MmengineEma::default()
@@ -287,7 +308,23 @@ fn presets_say_what_is_averaged() {
     }
     assert_eq!(of(Keras::default().settings()), (false, Copy));
     assert_eq!(of(Lightning::default().settings()), (true, Average));
+    assert_eq!(of(MmdetExpMomentum::default().settings()), (true, Copy));
+    for (skip_buffer, expected) in [(true, Ignore), (false, Average)] {
+        let teacher = MmdetMeanTeacher {
+            skip_buffer,
+            ..MmdetMeanTeacher::default()
+        };
+        assert_eq!(of(teacher.settings()), (true, expected));
+    }
     assert_eq!(of(MmengineEma::default().settings()), (true, Copy));
+    for (update_buffers, expected) in [(true, Average), (false, Copy)] {
+        let cosine = MmpretrainCosine {
+            max_iters: 10,
+            update_buffers,
+            ..MmpretrainCosine::default()
+        };
+        assert_eq!(of(cosine.settings()), (true, expected));
+    }
     assert_eq!(of(Nemo::default().settings()), (false, Copy));
     assert_eq!(of(Optax::default().settings()), (false, Copy));
     assert_eq!(of(PytorchEma::default().settings()), (false, Copy));
@@ -329,6 +366,9 @@ fn presets_and_settings_come_back_from_json() {
         ..TimmV3::default()
     });
     round_trip(MmengineSwa::default());
+    round_trip(MmpretrainCosine::default());
+    round_trip(MmdetExpMomentum::default());
+    round_trip(MmdetMeanTeacher::default());
     round_trip(Ignite::default());
     round_trip(KarrasEma {
         sigma_rel: None,

@@ -8,9 +8,9 @@ use burn_ema_rules::decay::{
 };
 use burn_ema_rules::presets::{
     Composer, D2go, Diffusers, Edm2Power, Edm2Traditional, EmaPytorch, Ignite, KarrasEma, Keras,
-    Lightning, MmagicRampUp, MmengineAnnealing, MmengineEma, MmengineSwa, Nemo, Optax,
-    OptaxIncremental, Preset, PytorchEma, Settings, StyleGan, TimmV2, TimmV3, TorchEma, TorchSwa,
-    Torchvision, Yolo,
+    Lightning, MmagicRampUp, MmdetExpMomentum, MmengineAnnealing, MmengineEma, MmengineSwa,
+    MmpretrainCosine, Nemo, Optax, OptaxIncremental, Preset, PytorchEma, Settings, StyleGan,
+    TimmV2, TimmV3, TorchEma, TorchSwa, Torchvision, Yolo,
 };
 
 use crate::simulation::kept as kept_by;
@@ -82,6 +82,31 @@ fn mmengine() {
         };
         let mean = |call: u64, interval| 1.0 - 1.0 / ((call / interval) as f64 + 1.0);
         assert_agrees("mmengine SWA", &swa, 2e-16, on_calls(mean));
+
+        let cosine = MmpretrainCosine {
+            momentum: 0.1,
+            end_momentum: 0.02,
+            max_iters: 5_000,
+            interval,
+            begin_iter: begin,
+            update_buffers: false,
+        };
+        let momentum = |call: u64, _| {
+            let share = ((std::f64::consts::PI * call as f64 / 5_000.0).cos() + 1.0) / 2.0;
+            1.0 - (0.02 - (0.02 - 0.1) * share)
+        };
+        assert_agrees("mmpretrain cosine", &cosine, 1e-15, on_calls(momentum));
+
+        let exponential = MmdetExpMomentum {
+            momentum: 0.1,
+            gamma: 200.0,
+            interval,
+            begin_iter: begin,
+            update_buffers: false,
+        };
+        let momentum =
+            |call: u64, _| 1.0 - ((1.0 - 0.1) * (-(1.0 + call as f64) / 200.0).exp() + 0.1);
+        assert_agrees("mmdet exponential", &exponential, 1e-15, on_calls(momentum));
 
         // The half-life is corrected for the interval here, and not in mmagic.
         let ramp_up = MmagicRampUp {

@@ -1,0 +1,241 @@
+//! Ramps over a total, and what replaces the decay of the learning rate, on the numbers 1, 2, 4, 3, 5, 8, 6, 7, 9: the first is
+//! the model before training, and each other the model after a step.
+//!
+//! The expected values follow from the sources of the frameworks that are named, to twelve digits.
+
+use std::f64::consts::PI;
+
+use burn_ema_rules::decay::{
+    CosineWarmup, Decay, DecaySchedule, Ends, LinearWarmup, PowerFunction, Progress,
+};
+use burn_ema_rules::schedule::Schedule;
+
+use crate::simulation::emas;
+
+const INITIAL: f64 = 1.0;
+const SEEN: [f64; 8] = [2.0, 4.0, 3.0, 5.0, 8.0, 6.0, 7.0, 9.0];
+
+#[track_caller]
+fn assert_emas(schedule: Schedule, decay: impl Into<Decay>, expected: [f64; 8]) {
+    let found = emas(schedule, &decay.into(), INITIAL, &SEEN);
+    for (step, (found, expected)) in found.iter().zip(expected).enumerate() {
+        assert!(
+            (found - expected).abs() < 1e-11,
+            "step {step}: {found}, and not {expected}"
+        );
+    }
+}
+
+fn cosine(to: f64, ends: Ends) -> CosineWarmup {
+    CosineWarmup {
+        ends,
+        ..CosineWarmup::new(0.9, to, 8)
+    }
+}
+
+/// `byol/utils/schedules.py`, MoCo v3's `main_moco.py`, DINO and DINOv2: by the number of updates before, over the total.
+#[test]
+fn cosine_of_byol_moco_and_dino() {
+    let to_one = [
+        1.1,
+        1.37896253221,
+        1.5173267349,
+        1.7580984661,
+        2.0701935428,
+        2.19149027448,
+        2.26190926904,
+        2.28755459986,
+    ];
+    assert_emas(Schedule::default(), cosine(1.0, Ends::First), to_one);
+    let below_one = [
+        1.1,
+        1.38117002577,
+        1.52408725032,
+        1.78584898417,
+        2.15869804512,
+        2.33037605774,
+        2.47847658406,
+        2.62876390883,
+    ];
+    assert_emas(Schedule::default(), cosine(0.98, Ends::First), below_one);
+}
+
+/// `lightly/utils/scheduler.py`: the last update has the end, and stands still at 1.
+#[test]
+fn cosine_of_lightly() {
+    let expected = [
+        1.1,
+        1.37564048585,
+        1.50749704113,
+        1.72097994009,
+        1.96507027268,
+        2.04102988224,
+        2.06558450348,
+        2.06558450348,
+    ];
+    assert_emas(Schedule::default(), cosine(1.0, Ends::Both), expected);
+}
+
+/// I-JEPA's `src/train.py`, and V-JEPA.
+#[test]
+fn line_of_jepa() {
+    let line = LinearWarmup {
+        ends: Ends::First,
+        ..LinearWarmup::new(0.9, 1.0, 8)
+    };
+    let expected = [
+        1.1,
+        1.35375,
+        1.47721875,
+        1.69739257813,
+        2.01252294922,
+        2.16205333862,
+        2.28300200516,
+        2.36696448009,
+    ];
+    assert_emas(Schedule::default(), line, expected);
+}
+
+/// fairseq's `examples/data2vec`: the first update is one step on the way, and the fifth of 5 has the end.
+#[test]
+fn line_of_data2vec() {
+    let line = LinearWarmup {
+        ends: Ends::Last,
+        ..LinearWarmup::new(0.9, 0.99, 5)
+    };
+    let expected = [
+        1.082,
+        1.268752,
+        1.348389408,
+        1.45063450458,
+        1.51612815953,
+        1.56096687793,
+        1.61535720916,
+        1.68920363706,
+    ];
+    assert_emas(Schedule::default(), line, expected);
+}
+
+/// Against the formulas over long runs, the end and all after it included.
+#[test]
+fn ramps_follow_their_formulas_and_stay_at_the_end() {
+    let total = 1_000;
+    for ends in [Ends::Both, Ends::First, Ends::Last] {
+        let way = |k: f64, total: f64| match ends {
+            Ends::Both => k / (total - 1.0),
+            Ends::First => k / total,
+            Ends::Last => (k + 1.0) / total,
+        };
+        let line = LinearWarmup {
+            ends,
+            ..LinearWarmup::new(0.996, 1.0, total)
+        };
+        let cosine = CosineWarmup {
+            ends,
+            ..CosineWarmup::new(0.996, 1.0, total)
+        };
+        for k in 0..total + 10 {
+            let at = Progress {
+                updates: k,
+                interval: 1,
+            };
+            let way = way(k as f64, total as f64).min(1.0);
+            let on_cosine = 1.0 - 0.004 * ((PI * way).cos() + 1.0) / 2.0;
+            assert!(
+                (line.decay(at) - (0.996 + 0.004 * way)).abs() < 1e-15,
+                "{ends:?}, {k}"
+            );
+            assert!(
+                (cosine.decay(at) - on_cosine).abs() < 1e-15,
+                "{ends:?}, {k}"
+            );
+            if way == 1.0 {
+                assert_eq!((line.decay(at), cosine.decay(at)), (1.0, 1.0));
+            }
+        }
+    }
+}
+
+/// Merges of the first n of the numbers after a step, by the weights of Megatron-LM's `tools/checkpoint/weighted_merge.py`
+/// with `minus-sqrt`.
+#[test]
+fn minus_sqrt_is_the_merge_of_everything_so_far() {
+    let expected = [
+        2.0,
+        2.58578643763,
+        2.66179604255,
+        2.97505597362,
+        3.50555342955,
+        3.72289224146,
+        3.96598776802,
+        4.29111273678,
+    ];
+    assert_emas(Schedule::default(), Decay::minus_sqrt(), expected);
+}
+
+/// The weights of a merge of `n` by a learning rate that falls as `f`: differences of `f(i / n)`, oldest first.
+fn merge_weights(n: usize, f: impl Fn(f64) -> f64) -> Vec<f64> {
+    let at = |i: usize| match i {
+        i if i == n => 0.0,
+        i => f(i as f64 / n as f64),
+    };
+    (0..n).map(|i| at(i) - at(i + 1)).collect()
+}
+
+#[test]
+fn one_minus_power_has_the_weights_of_the_merge() {
+    for power in [0.25, 0.5, 1.0, 2.0, 3.5] {
+        for n in [1, 2, 4, 8, 100] {
+            let profile = Schedule::default()
+                .profile(&Decay::one_minus_power(power), n as u64)
+                .unwrap();
+            assert_eq!(
+                profile.weights()[0],
+                0.0,
+                "nothing is left of the initial weights"
+            );
+            let expected = merge_weights(n, |x| 1.0 - x.powf(power));
+            for (found, expected) in profile.weights()[1..].iter().zip(expected) {
+                assert!(
+                    (found - expected).abs() < 1e-14,
+                    "{power}, {n}: {found}, and not {expected}"
+                );
+            }
+        }
+    }
+    assert_eq!(Decay::minus_sqrt(), Decay::one_minus_power(0.5));
+    assert_eq!(
+        Decay::one_minus_power(3.0),
+        PowerFunction { gamma: 2.0 }.into()
+    );
+}
+
+/// The identity that WSM is about: the first value, plus all later changes scaled by what the learning rate would be.
+#[test]
+fn merge_is_the_run_with_scaled_steps() {
+    let n = SEEN.len();
+    let changes = SEEN.windows(2).map(|pair| pair[1] - pair[0]);
+    let scaled = changes
+        .enumerate()
+        .map(|(i, change)| change * (1.0 - ((i + 1) as f64 / n as f64).sqrt()));
+    let with_decay: f64 = SEEN[0] + scaled.sum::<f64>();
+    let ema = emas(Schedule::default(), &Decay::minus_sqrt(), INITIAL, &SEEN)[n - 1];
+    assert!((ema - with_decay).abs() < 1e-14, "{ema} and {with_decay}");
+}
+
+/// Its share of a run is the same at any interval.
+#[test]
+fn minus_sqrt_has_its_mean_age_at_any_interval() {
+    for interval in [1, 10, 100] {
+        let schedule = Schedule { start: 0, interval };
+        let profile = schedule
+            .profile(&Decay::minus_sqrt(), 10_000 / interval)
+            .unwrap();
+        // The mean time of tau^-1/2 is at a third of the run.
+        let age = profile.mean_age() / 10_000.0;
+        assert!(
+            (age - 2.0 / 3.0).abs() < 0.6 * interval as f64 / 10_000.0 + 1e-3,
+            "{interval}: {age}"
+        );
+    }
+}
