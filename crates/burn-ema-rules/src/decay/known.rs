@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decay::annealing::Annealing;
 use crate::decay::checks::{Checks, or_panic};
+use crate::decay::clock::{Clock, Ticks};
 use crate::decay::constant::Constant;
 use crate::decay::copy_first::CopyFirst;
 use crate::decay::cosine_warmup::CosineWarmup;
@@ -34,6 +35,7 @@ use crate::error::RulesError;
 /// | [`constant`](Self::constant) | `decay` |
 /// | [`weight`](Self::weight), [`tau`](Self::tau) | `1 - weight` |
 /// | [`half_life`](Self::half_life) | `2^(-interval / steps)` |
+/// | [`half_life_share`](Self::half_life_share) | by a half-life that is a share of the steps so far |
 /// | [`power_warmup`](Self::power_warmup), [`PowerWarmup`] | `1 - (1 + n)^-power`, up to a maximum |
 /// | [`TfRamp`] | `(1 + n) / (10 + n)`, up to a maximum |
 /// | [`ExponentialWarmup`] | `max (1 - exp(-n / tau))` |
@@ -182,6 +184,83 @@ impl Decay {
     #[track_caller]
     pub fn half_life_kimg(kimg: f64, batch_size: u64) -> Self {
         Self::half_life_images(kimg * 1000.0, batch_size)
+    }
+
+    /// A half-life that grows with the run: `share` of the optimizer steps so far, for any interval. At step `t` the decay is
+    /// `2^(-interval / (share * t))`. EDM2's `TraditionalEMA` does this until its half-life is reached; this one has no end,
+    /// and needs no length of the run.
+    ///
+    /// # Panics
+    ///
+    /// Panics where [`try_half_life_share`](Self::try_half_life_share) returns an error.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use burn_ema_rules::decay::{Decay, DecaySchedule, Progress};
+    ///
+    /// let decay = Decay::half_life_share(0.25);
+    /// // At step 4 the half-life is a step, and at step 400 it is 100 steps.
+    /// assert_eq!(decay.decay(Progress { updates: 3, interval: 1 }), 0.5);
+    /// assert_eq!(decay.decay(Progress { updates: 399, interval: 1 }), 0.5_f64.powf(0.01));
+    /// ```
+    #[must_use]
+    #[track_caller]
+    pub fn half_life_share(share: f64) -> Self {
+        or_panic(Self::try_half_life_share(share))
+    }
+
+    /// [`half_life_share`](Self::half_life_share), with an error instead of a panic.
+    ///
+    /// # Errors
+    ///
+    /// [`RulesError::InvalidDecay`] if `share` is not finite and positive.
+    pub fn try_half_life_share(share: f64) -> Result<Self, RulesError> {
+        let checks = Checks::of("Decay::half_life_share");
+        checks.positive("share", share).done()?;
+        let ramp = ImageRampUp {
+            half_life_images: None,
+            ramp_up: Some(share),
+            batch_size: 1,
+            clock: Clock {
+                ticks: Ticks::Steps,
+                inclusive: true,
+                offset: 0,
+            },
+        };
+        Self::ImageRampUp(ramp).checked()
+    }
+
+    /// A constant decay that was found at one batch size, for another: `decay^(batch_size / found_at)`, in `[0.5, 1]` at the
+    /// batch size where it was found.
+    ///
+    /// This is the EMA scaling rule (Busbridge et al. 2023, arXiv:2307.13813): an optimizer step of a batch that is 8 times as
+    /// large does what 8 steps did, and so forgets what 8 steps forgot. [`half_life_images`](Self::half_life_images) follows the
+    /// same rule by itself.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `decay` is not in `[0.5, 1]`, or a batch size is 0.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use burn_ema_rules::decay::{Decay, DecaySchedule, Progress};
+    ///
+    /// let decay = Decay::constant_for_batch(0.99, 256, 2048);
+    /// let found = decay.decay(Progress { updates: 0, interval: 1 });
+    /// assert!((found - 0.922744694428).abs() < 1e-12);
+    /// ```
+    #[must_use]
+    #[track_caller]
+    pub fn constant_for_batch(decay: f64, found_at: u64, batch_size: u64) -> Self {
+        let checks = Checks::of("Decay::constant_for_batch")
+            .usual_decay("decay", decay)
+            .positive("found_at", found_at as f64)
+            .positive("batch_size", batch_size as f64);
+        or_panic(checks.done());
+        let decay = decay.powf(batch_size as f64 / found_at as f64);
+        Constant { decay }.into()
     }
 
     /// Power warm-up: `1 - (1 + n)^-power` at the `n`-th update, counted from 0, up to 0.9999.

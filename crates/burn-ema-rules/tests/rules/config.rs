@@ -311,7 +311,11 @@ fn each_schedule_says_what_is_wrong_with_it() {
 
 #[test]
 fn constructors_of_schedules_check_their_numbers() {
-    let refused: [fn() -> Decay; 12] = [
+    let refused: [fn() -> Decay; 16] = [
+        || Decay::half_life_share(0.0),
+        || Decay::constant_for_batch(0.01, 32, 64),
+        || Decay::constant_for_batch(0.99, 0, 64),
+        || Decay::constant_for_batch(0.99, 32, 0),
         || PowerWarmup::new(-1.0).into(),
         || PowerWarmup::new(1.0).with_max(0.3).into(),
         || TfRamp::new(0.1).into(),

@@ -173,6 +173,55 @@ fn minus_sqrt_is_the_merge_of_everything_so_far() {
     assert_emas(Schedule::default(), Decay::minus_sqrt(), expected);
 }
 
+/// EDM2's `TraditionalEMA` without a cap.
+#[test]
+fn half_life_that_is_a_quarter_of_the_run() {
+    let expected = [
+        1.9375,
+        3.484375,
+        3.19222434614,
+        4.09611217307,
+        5.75780523756,
+        5.84742686031,
+        6.22437579463,
+        7.03733730236,
+    ];
+    assert_emas(Schedule::default(), Decay::half_life_share(0.25), expected);
+}
+
+/// Late in a run, half of the weight is on that share of the steps before, at any interval.
+#[test]
+fn half_life_share_is_that_share_at_any_interval() {
+    for interval in [1, 10, 100] {
+        let decay = Decay::half_life_share(0.1);
+        let at = Progress {
+            updates: 10_000 / interval - 1,
+            interval,
+        };
+        let expected = 0.5_f64.powf(interval as f64 / 1_000.0);
+        assert!((decay.decay(at) - expected).abs() < 1e-15, "{interval}");
+    }
+}
+
+/// Table of arXiv:2307.13813's rule: batch * 8 and batch / 4.
+#[test]
+fn constant_for_another_batch_size() {
+    let decay = |decay: Decay| {
+        decay.decay(Progress {
+            updates: 7,
+            interval: 1,
+        })
+    };
+    let larger = decay(Decay::constant_for_batch(0.99, 32, 256));
+    assert!((larger - 0.922744694428).abs() < 1e-12, "{larger}");
+    let smaller = decay(Decay::constant_for_batch(0.999, 256, 64));
+    assert!((smaller - 0.999749906195).abs() < 1e-12, "{smaller}");
+    // The same images are forgotten as by a half-life in images.
+    let half_life = 32.0 * 0.5_f64.ln() / 0.99_f64.ln();
+    let by_images = decay(Decay::half_life_images(half_life, 256));
+    assert!((larger - by_images).abs() < 1e-15);
+}
+
 /// The weights of a merge of `n` by a learning rate that falls as `f`: differences of `f(i / n)`, oldest first.
 fn merge_weights(n: usize, f: impl Fn(f64) -> f64) -> Vec<f64> {
     let at = |i: usize| match i {
