@@ -65,28 +65,23 @@ impl Change {
 ///
 /// Place by place, so that each tensor is read once for all members that average it, and copied once for those that copy it
 /// alike. Moves are batched: calling a backend costs as much as moving a small tensor.
-pub(crate) fn run(members: &mut [Member<'_>], shown: Vec<Option<Shown>>) {
+pub(crate) fn run(members: &mut [Member<'_>], mut shown: Vec<Option<Shown>>) {
     let mut batch = Batch::of(shown.len());
-    for (place, shown) in shown.into_iter().enumerate() {
+    for (place, shown) in shown.iter_mut().enumerate() {
         let is_still = |member: &Member<'_>| member.changes[place] == Change::Nothing;
         if members.iter().all(is_still) {
             continue;
         }
-        let Some(Shown { tensor, .. }) = shown else {
-            continue;
-        };
         if batch.is_full() {
             run_batch(&mut batch, members);
         }
         let mut shared = Shared::default();
-        let Some((last, others)) = members.split_last_mut() else {
-            return;
-        };
-        for (index, member) in others.iter_mut().enumerate() {
-            shared.apply(member, (index, place), tensor.clone(), &mut batch);
+        let last = members.len() - 1;
+        for (index, member) in members.iter_mut().enumerate() {
+            if let Some(source) = Source::of(shown, index == last) {
+                shared.apply(member, (index, place), source, &mut batch);
+            }
         }
-        // The last one takes the tensor: thousands of handles are slow to clone.
-        shared.apply(last, (others.len(), place), tensor, &mut batch);
     }
     run_batch(&mut batch, members);
 }
@@ -95,6 +90,32 @@ fn run_batch(batch: &mut Batch, members: &mut [Member<'_>]) {
     batch.run(|member, place, tensor, is_shared| {
         members[member].slots[place].moved(tensor, is_shared);
     });
+}
+
+/// A tensor of the model, for one member. It stays where it is until it is taken: handles are slow to move, and to clone.
+struct Source<'a> {
+    shown: &'a mut Option<Shown>,
+    /// Whether no other member needs it.
+    is_last: bool,
+}
+
+impl<'a> Source<'a> {
+    fn of(shown: &'a mut Option<Shown>, is_last: bool) -> Option<Self> {
+        shown.is_some().then_some(Self { shown, is_last })
+    }
+
+    fn tensor(&self) -> &BridgeTensor {
+        let shown = self.shown.as_ref();
+        &shown.expect("only the last member takes it").tensor
+    }
+
+    fn take(self) -> BridgeTensor {
+        let shown = match self.is_last {
+            true => self.shown.take(),
+            false => self.shown.clone(),
+        };
+        shown.expect("only the last member takes it").tensor
+    }
 }
 
 /// What the members share of one tensor of the model.
@@ -111,23 +132,25 @@ impl Shared {
         &mut self,
         member: &mut Member<'_>,
         (index, place): (usize, usize),
-        source: BridgeTensor,
+        source: Source<'_>,
         batch: &mut Batch,
     ) {
         let slot = &mut member.slots[place];
         match member.changes[place] {
             Change::Nothing => {}
-            Change::Copy { dtype } if slot.is_copy_of(&source, dtype) => {}
+            Change::Copy { dtype } if slot.is_copy_of(source.tensor(), dtype) => {}
             Change::Copy { dtype } => {
-                let afar = member.device.filter(|device| !rank::is_on(&source, device));
+                let tensor = source.tensor();
+                let afar = member.device.filter(|device| !rank::is_on(tensor, device));
                 if afar.is_some() {
-                    slot.put_from_afar(self.converted(&source, afar, dtype), source);
+                    let copy = self.converted(tensor, afar, dtype);
+                    slot.put_from_afar(copy, source.take());
                     return;
                 }
-                member.has_moved |= slot.is_whole() && !rank::are_together(slot.tensor(), &source);
-                slot.put(match rank::is_of(&source, dtype) {
-                    true => source,
-                    false => self.converted(&source, None, dtype),
+                member.has_moved |= slot.is_whole() && !rank::are_together(slot.tensor(), tensor);
+                slot.put(match rank::is_of(tensor, dtype) {
+                    true => source.take(),
+                    false => self.converted(tensor, None, dtype),
                 });
             }
             Change::Move { dtype, weight } => {
@@ -137,7 +160,7 @@ impl Shared {
                     _ => false,
                 };
                 if !is_known {
-                    batch.add_source(source, member.device);
+                    batch.add_source(source.take(), member.device);
                     self.moves_on = Some(member.device.cloned());
                 }
                 member.has_moved |= batch.add(slot, (index, place), dtype, weight);
