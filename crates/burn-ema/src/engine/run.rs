@@ -37,27 +37,16 @@ pub(crate) enum Change {
 }
 
 impl Change {
-    /// What an action means at this weight of the model. `ema_dtype` is that of what is averaged.
-    pub(crate) fn of(action: PlanAction, weight: f64, dtype: DType, ema_dtype: DType) -> Self {
+    /// What an action means at this weight of the model, for a tensor that the EMA keeps as `dtype`.
+    pub(crate) fn of(action: PlanAction, weight: f64, dtype: DType) -> Self {
         match action {
             PlanAction::Ignore => Self::Nothing,
             PlanAction::Average if weight == 0.0 => Self::Nothing,
-            PlanAction::Average if weight < 1.0 => Self::Move {
-                dtype: ema_dtype,
-                weight,
-            },
-            // At weight 1, too, it is not computed: `1e8 + (1.2345 - 1e8)` is 0 in f32, and NaN would stay NaN.
-            _ => Self::copy(action, dtype, ema_dtype),
+            // Not computed: `1e8 + (1.2345 - 1e8)` is 0 in f32, and NaN would stay NaN.
+            PlanAction::Average if weight == 1.0 => Self::Copy { dtype },
+            PlanAction::Average => Self::Move { dtype, weight },
+            PlanAction::Copy | PlanAction::Reestimate => Self::Copy { dtype },
         }
-    }
-
-    /// The model's tensor as the EMA keeps it, whatever an update does.
-    pub(crate) fn copy(action: PlanAction, dtype: DType, ema_dtype: DType) -> Self {
-        let dtype = match action {
-            PlanAction::Average => ema_dtype,
-            _ => dtype,
-        };
-        Self::Copy { dtype }
     }
 }
 

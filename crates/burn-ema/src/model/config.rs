@@ -16,7 +16,7 @@ use crate::engine::decide::Rules;
 use crate::error::EmaError;
 use crate::model::EmaModel;
 use crate::model::write_back::WriteBack;
-use crate::plan::EmaPlan;
+use crate::plan::{EmaPlan, PlanAction};
 use crate::policy::Policy;
 #[cfg(feature = "presets")]
 use crate::policy::{Action, BufferAction};
@@ -106,6 +106,14 @@ impl EmaPrecision {
         match (self, model) {
             (Self::AtLeastF32, DType::F16 | DType::BF16 | DType::Flex32) => DType::F32,
             _ => model,
+        }
+    }
+
+    /// The dtype that the EMA keeps a tensor of the model in, by what an update does to it.
+    pub(crate) fn kept(self, action: PlanAction, model: DType) -> DType {
+        match action {
+            PlanAction::Average => self.of(model),
+            PlanAction::Copy | PlanAction::Ignore | PlanAction::Reestimate => model,
         }
     }
 }

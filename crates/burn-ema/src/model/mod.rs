@@ -346,10 +346,7 @@ pub(crate) fn conformed(
     action: PlanAction,
     pinned: Option<&Device>,
 ) -> BridgeTensor {
-    let dtype = match action {
-        PlanAction::Average => config.precision.of(tensor.dtype()),
-        _ => tensor.dtype(),
-    };
+    let dtype = config.precision.kept(action, tensor.dtype());
     match pinned {
         Some(device) => rank::conform(tensor, device, dtype),
         None => rank::cast(tensor, dtype),

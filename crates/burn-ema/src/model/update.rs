@@ -248,8 +248,8 @@ fn carry_out<M: Module>(
                 changes.push(Change::Nothing);
                 continue;
             };
-            let dtype = shown.tensor.dtype();
-            let change = Change::of(*action, weight, dtype, config.precision.of(dtype));
+            let dtype = config.precision.kept(*action, shown.tensor.dtype());
+            let change = Change::of(*action, weight, dtype);
             plan.note(place, shown, matches!(change, Change::Copy { .. }));
             changes.push(change);
         }
@@ -279,7 +279,8 @@ pub(crate) fn copy_all<M: Module>(ema: &mut EmaModel<M>, reading: Reading) {
     let entries = ema.plan.entries.iter().enumerate();
     let changes = entries.map(|(place, entry)| {
         let action = ema.plan.action(place, false);
-        Change::copy(action, entry.dtype, precision.of(entry.dtype))
+        let dtype = precision.kept(action, entry.dtype);
+        Change::Copy { dtype }
     });
     let changes = changes.collect();
     let device: Option<Device> = ema.store.pinned.clone();

@@ -24,6 +24,7 @@ use crate::engine::guard::NonFinite;
 use crate::engine::run::{Change, Member, run};
 use crate::error::EmaError;
 use crate::model::update::Update;
+use crate::plan::PlanAction;
 use crate::plan::pair::{Link, links};
 use crate::policy::Class;
 use crate::store::inside::{put_back, take_out};
@@ -327,11 +328,10 @@ impl<M: Module> EmaSubmodules<M> {
                 tensor,
                 ..source.clone()
             };
+            let change = |action, weight| Action::Change(Change::of(action, weight, dtype));
             let action = match blend {
-                Blend::Copy => Action::Change(Change::Copy { dtype }),
-                Blend::Lerp(0.0) => Action::Change(Change::Nothing),
-                Blend::Lerp(1.0) => Action::Change(Change::Copy { dtype }),
-                Blend::Lerp(weight) => Action::Change(Change::Move { dtype, weight }),
+                Blend::Copy => change(PlanAction::Copy, 1.0),
+                Blend::Lerp(weight) => change(PlanAction::Average, weight),
                 Blend::With(function) => {
                     let path = &self.places.paths[link.ema];
                     Action::Put(blended(path, &source.tensor, &ema.tensor, function)?.into())
