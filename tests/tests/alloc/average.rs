@@ -17,8 +17,8 @@ use burn_ema_tests::models::Net;
 fn thousands_of_training_steps_leave_nothing_behind() {
     let _alone = alone();
     let (steps, allowed) = match sees_tensors("the tight bound of thousands_of_training_steps") {
-        true => (2_000, 32 * 1024),
-        false => (3_000, 512 * 1024),
+        true => (2_000, 6 * 1024),
+        false => (3_000, 300 * 1024),
     };
     let device = autodiff_device();
     let mut optim = AdamConfig::new().init();

@@ -94,7 +94,7 @@ fn target_networks_are_no_copies_and_leave_updates_in_place() {
 fn thousands_of_target_passes_leave_nothing_behind() {
     let _alone = alone();
     let (steps, allowed) = match sees_tensors("the tight bound of thousands_of_target_passes") {
-        true => (1_000, 32 * 1024),
+        true => (1_000, 8 * 1024),
         false => (2_000, 512 * 1024),
     };
     let device = autodiff_device();
