@@ -30,6 +30,7 @@
 //! | choose how fast old weights fade | [`decay`] |
 //! | start late, or update every few optimizer steps | [`schedule`] |
 //! | know the weight of each past step | [`profile`] |
+//! | combine checkpoints | [`merge`] |
 //! | take over the arguments of timm, diffusers, mmengine and others | `presets` (feature `presets`, on by default) |
 //! | choose the width of an EMA after the run | `post_hoc` (feature `post-hoc`, on by default) |
 //!
@@ -46,6 +47,7 @@
 
 pub mod decay;
 pub mod error;
+pub mod merge;
 #[cfg(feature = "post-hoc")]
 pub mod post_hoc;
 #[cfg(feature = "presets")]

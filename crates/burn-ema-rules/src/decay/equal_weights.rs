@@ -28,6 +28,29 @@ pub struct EqualWeights {
     pub prior: u64,
 }
 
+impl EqualWeights {
+    /// The decay of an update that counts as `weight` updates, after updates that together counted as `sum`: that of the weighted
+    /// mean, `(sum + prior) / (sum + prior + weight)`. It is 1, which changes nothing, where all are 0.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use burn_ema_rules::decay::EqualWeights;
+    ///
+    /// let mean = EqualWeights::default();
+    /// // Values 8 and 2 with weights 1 and 3: 8 * 0.25 + 2 * 0.75.
+    /// assert_eq!([(0.0, 1.0), (1.0, 3.0)].map(|(sum, weight)| mean.weighted_decay(sum, weight)), [0.0, 0.25]);
+    /// ```
+    #[must_use]
+    pub fn weighted_decay(&self, sum: f64, weight: f64) -> f64 {
+        let before = sum + self.prior as f64;
+        match before + weight {
+            0.0 => 1.0,
+            after => before / after,
+        }
+    }
+}
+
 impl DecaySchedule for EqualWeights {
     fn decay(&self, at: Progress) -> f64 {
         self.retained(at, 1)

@@ -43,6 +43,17 @@
 //! | YOLOv5, ultralytics | `ModelEMA` | [`Yolo`] |
 //! | pytorch_ema | `ExponentialMovingAverage` | [`PytorchEma`] |
 //! | d2go | `EMAUpdater` | [`D2go`] |
+//! | BYOL | target network | [`Byol`] |
+//! | MoCo v3 | momentum encoder | [`MocoV3`] |
+//! | DINO, DINOv2, DINOv3 | teacher | [`Dino`] |
+//! | lightly | `cosine_schedule`, `update_momentum` | [`Lightly`] |
+//! | I-JEPA, V-JEPA | target encoder | [`Jepa`] |
+//! | data2vec (fairseq) | teacher | [`Data2vec`] |
+//! | Levanter | `EmaModelAveragingConfig`, `EmaDecaySqrtConfig` | [`LevanterEma`], [`LevanterDecaySqrt`] |
+//! | icefall | `update_averaged_model` | [`Icefall`] |
+//! | Marian | `--exponential-smoothing` | [`Marian`] |
+//! | timm, optax | `Lookahead`, `lookahead` | [`Lookahead`] |
+//! | TRL | `SyncRefModelCallback` | [`TrlSyncRef`] |
 //!
 //! Differences that all presets have in common: each step before the start copies the online weights (except
 //! [`EmaPytorch`], whose copies are at its interval), and integers are copied exactly.
@@ -53,9 +64,13 @@ pub(crate) mod d2go;
 pub(crate) mod diffusers;
 pub(crate) mod edm2;
 pub(crate) mod ema_pytorch;
+pub(crate) mod icefall;
 pub(crate) mod ignite;
 pub(crate) mod keras;
+pub(crate) mod levanter;
 pub(crate) mod lightning;
+pub(crate) mod lookahead;
+pub(crate) mod marian;
 pub(crate) mod mmdet;
 pub(crate) mod mmengine;
 pub(crate) mod mmpretrain;
@@ -65,9 +80,11 @@ pub(crate) mod preset;
 pub(crate) mod pytorch_ema;
 pub(crate) mod settings;
 pub(crate) mod stylegan;
+pub(crate) mod teachers;
 pub(crate) mod timm;
 pub(crate) mod torch;
 pub(crate) mod torchvision;
+pub(crate) mod trl;
 pub(crate) mod yolo;
 
 pub use composer::Composer;
@@ -75,9 +92,13 @@ pub use d2go::D2go;
 pub use diffusers::Diffusers;
 pub use edm2::{Edm2Power, Edm2Traditional};
 pub use ema_pytorch::{EmaPytorch, KarrasEma};
+pub use icefall::Icefall;
 pub use ignite::{HandleBuffers, Ignite};
 pub use keras::Keras;
+pub use levanter::{LevanterDecaySqrt, LevanterEma};
 pub use lightning::Lightning;
+pub use lookahead::Lookahead;
+pub use marian::Marian;
 pub use mmdet::{MmdetExpMomentum, MmdetMeanTeacher};
 pub use mmengine::{MmagicRampUp, MmengineAnnealing, MmengineEma, MmengineSwa};
 pub use mmpretrain::MmpretrainCosine;
@@ -87,7 +108,9 @@ pub use preset::Preset;
 pub use pytorch_ema::PytorchEma;
 pub use settings::{Buffers, Settings, WriteBackSettings};
 pub use stylegan::StyleGan;
+pub use teachers::{Byol, Data2vec, Dino, Jepa, Lightly, MocoV3};
 pub use timm::{TimmV2, TimmV3};
 pub use torch::{TorchEma, TorchSwa};
 pub use torchvision::Torchvision;
+pub use trl::TrlSyncRef;
 pub use yolo::Yolo;

@@ -1,9 +1,10 @@
 //! EMAs of other frameworks, and the presets that are to give the same. The tests of burn-ema run them on tensors.
 
 use burn_ema_rules::presets::{
-    Diffusers, EmaPytorch, Ignite, Keras, MmdetExpMomentum, MmdetMeanTeacher, MmengineAnnealing,
-    MmengineEma, MmengineSwa, MmpretrainCosine, Optax, OptaxIncremental, Preset, PytorchEma,
-    TimmV2, TimmV3, TorchEma, TorchSwa,
+    Byol, Data2vec, Diffusers, Dino, EmaPytorch, Icefall, Ignite, Jepa, Keras, Lightly,
+    MmdetExpMomentum, MmdetMeanTeacher, MmengineAnnealing, MmengineEma, MmengineSwa,
+    MmpretrainCosine, MocoV3, Optax, OptaxIncremental, Preset, PytorchEma, TimmV2, TimmV3,
+    TorchEma, TorchSwa,
 };
 use serde_json::Value;
 
@@ -43,6 +44,7 @@ pub(crate) fn runs() -> Vec<Run> {
     let mut runs = recorded();
     runs.extend(mmagic());
     runs.extend(open_mmlab());
+    runs.extend(teachers());
     runs.extend(documented());
     runs
 }
@@ -258,16 +260,131 @@ fn mmagic() -> Vec<Run> {
     ]
 }
 
-/// By the formulas of mmpretrain and mmdetection, to twelve digits.
-fn open_mmlab() -> Vec<Run> {
-    let run = |name: &str, preset: Box<dyn Preset>, emas: [f64; 8]| Run {
+/// By the formulas of a framework, to twelve digits, for weights of 1 and then 2, 4, 3, 5, 8, 6, 7, 9.
+fn by_formula(name: &str, preset: Box<dyn Preset>, emas: [f64; 8]) -> Run {
+    Run {
         name: name.into(),
         preset,
         initial: 1.0,
         seen: vec![2.0, 4.0, 3.0, 5.0, 8.0, 6.0, 7.0, 9.0],
         emas: emas.to_vec(),
         tolerance: 1e-11,
+    }
+}
+
+/// Momentum teachers, whose decay goes from 0.9 to 1 in 8 updates (data2vec: to 0.99 in 5), and means.
+fn teachers() -> Vec<Run> {
+    let cosine = [
+        1.1,
+        1.37896253221,
+        1.5173267349,
+        1.7580984661,
+        2.0701935428,
+        2.19149027448,
+        2.26190926904,
+        2.28755459986,
+    ];
+    let byol = Byol {
+        base_target_ema: 0.9,
+        max_steps: 8,
     };
+    let moco = MocoV3 {
+        moco_m: 0.9,
+        iterations: 8,
+    };
+    let dino = Dino {
+        momentum_teacher: 0.9,
+        iterations: 8,
+        ..Dino::default()
+    };
+    let below_1 = Dino {
+        final_momentum_teacher: 0.98,
+        ..dino
+    };
+    let lightly = Lightly {
+        start_value: 0.9,
+        max_steps: 8,
+        ..Lightly::default()
+    };
+    let jepa = Jepa {
+        ema: [0.9, 1.0],
+        iterations: 8,
+    };
+    let data2vec = Data2vec {
+        ema_decay: 0.9,
+        ema_end_decay: 0.99,
+        ema_anneal_end_step: 5,
+    };
+    vec![
+        by_formula("BYOL", Box::new(byol), cosine),
+        by_formula("MoCo v3", Box::new(moco), cosine),
+        by_formula("DINO", Box::new(dino), cosine),
+        by_formula(
+            "DINO to 0.98",
+            Box::new(below_1),
+            [
+                1.1,
+                1.38117002577,
+                1.52408725032,
+                1.78584898417,
+                2.15869804512,
+                2.33037605774,
+                2.47847658406,
+                2.62876390883,
+            ],
+        ),
+        by_formula(
+            "lightly",
+            Box::new(lightly),
+            [
+                1.1,
+                1.37564048585,
+                1.50749704113,
+                1.72097994009,
+                1.96507027268,
+                2.04102988224,
+                2.06558450348,
+                2.06558450348,
+            ],
+        ),
+        by_formula(
+            "I-JEPA",
+            Box::new(jepa),
+            [
+                1.1,
+                1.35375,
+                1.47721875,
+                1.69739257813,
+                2.01252294922,
+                2.16205333862,
+                2.28300200516,
+                2.36696448009,
+            ],
+        ),
+        by_formula(
+            "data2vec",
+            Box::new(data2vec),
+            [
+                1.082,
+                1.268752,
+                1.348389408,
+                1.45063450458,
+                1.51612815953,
+                1.56096687793,
+                1.61535720916,
+                1.68920363706,
+            ],
+        ),
+        by_formula(
+            "icefall",
+            Box::new(Icefall { average_period: 1 }),
+            [2.0, 3.0, 3.0, 3.5, 4.4, 14.0 / 3.0, 5.0, 5.5],
+        ),
+    ]
+}
+
+/// mmpretrain and mmdetection.
+fn open_mmlab() -> Vec<Run> {
     let cosine = MmpretrainCosine {
         momentum: 0.1,
         max_iters: 8,
@@ -284,7 +401,7 @@ fn open_mmlab() -> Vec<Run> {
         ..MmdetMeanTeacher::default()
     };
     vec![
-        run(
+        by_formula(
             "CosineEMA",
             Box::new(cosine),
             [
@@ -298,7 +415,7 @@ fn open_mmlab() -> Vec<Run> {
                 2.91344966906,
             ],
         ),
-        run(
+        by_formula(
             "ExpMomentumEMA",
             Box::new(exponential),
             [
@@ -312,7 +429,7 @@ fn open_mmlab() -> Vec<Run> {
                 5.25753722894,
             ],
         ),
-        run(
+        by_formula(
             "MeanTeacherHook",
             Box::new(teacher),
             [1.0, 1.3, 1.3, 1.67, 1.67, 2.103, 2.103, 2.7927],

@@ -7,6 +7,7 @@ mod debiased;
 mod formulas;
 #[cfg(feature = "presets")]
 mod framework_runs;
+mod merge;
 #[cfg(feature = "post-hoc")]
 mod post_hoc;
 mod power_function;

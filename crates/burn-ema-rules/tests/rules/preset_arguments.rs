@@ -3,10 +3,11 @@
 use burn_ema_rules::RulesError;
 use burn_ema_rules::decay::Progress;
 use burn_ema_rules::presets::{
-    Buffers, Composer, D2go, Diffusers, Edm2Power, EmaPytorch, HandleBuffers, Ignite, KarrasEma,
-    Keras, Lightning, MmdetExpMomentum, MmdetMeanTeacher, MmengineEma, MmengineSwa,
-    MmpretrainCosine, Nemo, Optax, OptaxIncremental, Preset, PytorchEma, Settings, StyleGan,
-    TimmV2, TimmV3, TorchEma, TorchSwa, Torchvision, WriteBackSettings, Yolo,
+    Buffers, Byol, Composer, D2go, Data2vec, Diffusers, Dino, Edm2Power, EmaPytorch, HandleBuffers,
+    Icefall, Ignite, Jepa, KarrasEma, Keras, LevanterDecaySqrt, Lightly, Lightning, Lookahead,
+    Marian, MmdetExpMomentum, MmdetMeanTeacher, MmengineEma, MmengineSwa, MmpretrainCosine, MocoV3,
+    Nemo, Optax, OptaxIncremental, Preset, PytorchEma, Settings, StyleGan, TimmV2, TimmV3,
+    TorchEma, TorchSwa, Torchvision, TrlSyncRef, WriteBackSettings, Yolo,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -205,6 +206,32 @@ fn arguments_out_of_range_are_errors_by_name() {
         MmpretrainCosine::default().settings(),
         "max_iters must be finite and above 0, found 0",
     );
+    let runs: [&dyn Preset; 6] = [
+        &Byol::default(),
+        &MocoV3::default(),
+        &Dino::default(),
+        &Lightly::default(),
+        &Jepa::default(),
+        &LevanterDecaySqrt::default(),
+    ];
+    for run in runs {
+        refused(run.settings(), "must be finite and above 0, found 0");
+    }
+    let beyond = Jepa {
+        ema: [0.9, 1.1],
+        iterations: 10,
+    };
+    refused(beyond.settings(), "ema[1] must be in [0, 1]");
+    let nothing = Marian {
+        ratio: 0.0,
+        ..Marian::default()
+    };
+    refused(nothing.settings(), "ratio must be finite and above 0");
+    let never = Lookahead {
+        k: 0,
+        ..Lookahead::default()
+    };
+    refused(never.settings(), "interval");
     let upwards = MmpretrainCosine {
         end_momentum: 1.5,
         max_iters: 10,
@@ -326,6 +353,10 @@ fn presets_say_what_is_averaged() {
         assert_eq!(of(cosine.settings()), (true, expected));
     }
     assert_eq!(of(Nemo::default().settings()), (false, Copy));
+    assert_eq!(of(Dino::v2(10).settings()), (true, Ignore));
+    assert_eq!(of(Data2vec::default().settings()), (false, Copy));
+    assert_eq!(of(Icefall::default().settings()), (true, Average));
+    assert_eq!(of(TrlSyncRef::default().settings()), (true, Ignore));
     assert_eq!(of(Optax::default().settings()), (false, Copy));
     assert_eq!(of(PytorchEma::default().settings()), (false, Copy));
     assert_eq!(of(StyleGan::default().settings()), (true, Copy));
@@ -369,6 +400,8 @@ fn presets_and_settings_come_back_from_json() {
     round_trip(MmpretrainCosine::default());
     round_trip(MmdetExpMomentum::default());
     round_trip(MmdetMeanTeacher::default());
+    round_trip(Jepa::default());
+    round_trip(Lookahead::default());
     round_trip(Ignite::default());
     round_trip(KarrasEma {
         sigma_rel: None,

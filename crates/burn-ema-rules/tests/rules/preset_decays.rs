@@ -8,9 +8,9 @@ use burn_ema_rules::decay::{
 };
 use burn_ema_rules::presets::{
     Composer, D2go, Diffusers, Edm2Power, Edm2Traditional, EmaPytorch, Ignite, KarrasEma, Keras,
-    Lightning, MmagicRampUp, MmdetExpMomentum, MmengineAnnealing, MmengineEma, MmengineSwa,
-    MmpretrainCosine, Nemo, Optax, OptaxIncremental, Preset, PytorchEma, Settings, StyleGan,
-    TimmV2, TimmV3, TorchEma, TorchSwa, Torchvision, Yolo,
+    LevanterEma, Lightning, Lookahead, Marian, MmagicRampUp, MmdetExpMomentum, MmengineAnnealing,
+    MmengineEma, MmengineSwa, MmpretrainCosine, Nemo, Optax, OptaxIncremental, Preset, PytorchEma,
+    Settings, StyleGan, TimmV2, TimmV3, TorchEma, TorchSwa, Torchvision, TrlSyncRef, Yolo,
 };
 
 use crate::simulation::kept as kept_by;
@@ -121,6 +121,58 @@ fn mmengine() {
         };
         assert_agrees("mmagic RampUp", &ramp_up, 1e-15, on_calls(beta));
     }
+}
+
+/// Its warm-up, and then the smoothing, by words of a batch.
+#[test]
+fn marian() {
+    let marian = Marian::default();
+    assert_agrees("Marian", &marian, 1e-15, |step| {
+        let b = step as f64;
+        Some(1.0 - f64::max(1e-4, 1.0 - (b + 1.0) / (b + 10.0)))
+    });
+    let decay = marian.decay().unwrap();
+    for (batches, weight) in [
+        (0, 0.9),
+        (1, 0.818181818182),
+        (10, 0.45),
+        (1_000, 0.00891089108911),
+        (100_000, 0.0001),
+    ] {
+        let found = 1.0
+            - decay.decay(Progress {
+                updates: batches,
+                interval: 1,
+            });
+        assert!((found - weight).abs() < 1e-12, "{batches}: {found}");
+    }
+    let eightfold = Marian {
+        exponential_smoothing: 0.01,
+        ratio: 8.0,
+    };
+    let decay = eightfold.decay().unwrap();
+    let late = decay.decay(Progress {
+        updates: 10_000_000,
+        interval: 1,
+    });
+    assert!((late - 0.922744694428).abs() < 1e-12, "{late}");
+}
+
+/// What nothing but a weight and an interval is.
+#[test]
+fn levanter_trl_and_lookahead() {
+    let levanter = LevanterEma { beta: 0.99 };
+    assert_agrees("Levanter", &levanter, 0.0, |_| Some(0.99));
+    let every = |steps: u64, weight: f64| {
+        move |step: u64| {
+            Some(match (step + 1) % steps {
+                0 => 1.0 - weight,
+                _ => 1.0,
+            })
+        }
+    };
+    assert_agrees("TRL", &TrlSyncRef::default(), 0.0, every(512, 0.6));
+    assert_agrees("Lookahead", &Lookahead::default(), 0.0, every(6, 0.5));
 }
 
 #[test]
