@@ -48,7 +48,8 @@ LAYERS = {
         store
         engine record
         model
-        post_hoc batch_norm submodule
+        merge batch_norm submodule
+        post_hoc
     """,
     "burn-ema-train": """
         metrics

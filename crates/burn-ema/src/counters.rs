@@ -3,7 +3,7 @@
 use crate::error::EmaError;
 
 /// What an EMA has counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Counters {
     /// Optimizer steps seen.
     pub(crate) steps: u64,
@@ -11,6 +11,8 @@ pub(crate) struct Counters {
     pub(crate) updates: u64,
     /// Steps at which the EMA would have changed, but the model was not finite.
     pub(crate) skipped: u64,
+    /// Sum of the weights of the updates: as many as updates, if none was weighted. Finite and at least 0.
+    pub(crate) weight: f64,
 }
 
 impl Counters {
@@ -20,6 +22,7 @@ impl Counters {
             steps,
             updates,
             skipped,
+            ..
         } = *self;
         match updates.checked_add(skipped) {
             Some(changed) if changed <= steps => Ok(()),

@@ -268,9 +268,9 @@ pub enum EmaError {
         path: String,
     },
 
-    /// Snapshots do not fit the reconstruction or each other.
-    #[error("no reconstruction: {problem}")]
-    Reconstruction {
+    /// Models cannot be merged, or snapshots not combined.
+    #[error("the models cannot be merged: {problem}")]
+    Merge {
         /// What is wrong, and what to do.
         problem: String,
     },
@@ -368,6 +368,13 @@ pub enum EmaError {
     #[error("the weight of new values must be in [0, 1], found {found}: it is 1 - decay")]
     Weight {
         /// The weight.
+        found: f64,
+    },
+
+    /// An update was to count as a number of updates that is none.
+    #[error("an update must count as a finite number of updates of at least 0, found {found}")]
+    UpdateWeight {
+        /// The number.
         found: f64,
     },
 

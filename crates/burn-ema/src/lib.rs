@@ -30,6 +30,7 @@
 //! | run on the EMA | [`EmaModel::model`], [`EmaModel::training_model`], [`EmaModel::evaluate_in`], [`exchange::Stored`] |
 //! | compute BatchNorm's running statistics from data | [`EmaModel::reestimate`], [`batch_norm`] |
 //! | let training continue from the EMA | [`write_back::WriteBack`] |
+//! | merge checkpoints, make a soup of models, take a window out of a mean | [`merge`] |
 //! | choose the width of an EMA after training | `post_hoc` (feature `post-hoc`, on by default) |
 //! | keep the EMA as a field of the model, as GAN code does | [`submodule`] |
 //! | train with Burn's `Learner` | the crate `burn-ema-train` |
@@ -49,6 +50,7 @@ mod store;
 mod walk;
 
 pub mod batch_norm;
+pub mod merge;
 pub mod plan;
 pub mod policy;
 #[cfg(feature = "post-hoc")]

@@ -40,19 +40,13 @@
 
 use burn::module::Module;
 use burn::tensor::DType;
-use burn::tensor::kind::BridgeTensor;
 
 pub use burn_ema_rules::post_hoc::{PowerProfile, Reconstruction, reconstruct};
 
-use crate::burn_facts::rank;
 use crate::error::EmaError;
-use crate::model::config::EmaPrecision;
-use crate::model::planned;
-use crate::plan::Plan;
-use crate::policy::{Class, Policy};
-use crate::store::Store;
-use crate::store::slot::Slot;
-use crate::walk::read::{First, Shown, again};
+use crate::merge::SumPrecision;
+use crate::merge::sum::{Sum, invalid, weighted};
+use crate::policy::{BufferAction, Policy};
 
 /// Combines stored EMAs, given in the order of their profiles, with the [normalized](Reconstruction::normalized) weights of
 /// `reconstruction`. They are taken one by one, so they can be loaded on the way.
@@ -63,60 +57,19 @@ use crate::walk::read::{First, Shown, again};
 ///
 /// # Errors
 ///
-/// [`EmaError::Reconstruction`] if the number of models is not the number of weights, models differ in what is trainable, or
-/// the rounding of the snapshots, amplified by [`noise_gain`](Reconstruction::noise_gain), would be more than a tenth of the
-/// parameters; and if models differ in structure.
+/// [`EmaError::Merge`] if the number of models is not the number of weights, models differ in structure or in what is
+/// trainable, or the rounding of the snapshots, amplified by [`noise_gain`](Reconstruction::noise_gain), would be more than a
+/// tenth of the parameters.
 pub fn combine<M: Module>(
     reconstruction: &Reconstruction,
     models: impl IntoIterator<Item = M>,
 ) -> Result<M, EmaError> {
-    let weights = reconstruction.normalized();
-    let mut sum: Option<Sum> = None;
-    let mut last = None;
-    let mut count = 0;
-    for model in models {
-        let Some(weight) = weights.get(count).copied() else {
-            return invalid(format!("there are more models than the {count} weights"));
-        };
-        count += 1;
-        match &mut sum {
-            None => {
-                let new = Sum::of(&model, weight)?;
-                new.check_noise(reconstruction.noise_gain())?;
-                sum = Some(new);
-            }
-            Some(sum) => sum.add(&model, weight)?,
-        }
-        last = Some(model);
-    }
-    match (sum, last) {
-        (Some(sum), Some(last)) if count == weights.len() => sum.into_model(&last),
-        _ => invalid(format!(
-            "there are {count} models for {} weights",
-            weights.len()
-        )),
-    }
-}
-
-/// What a difference in structure means here.
-fn different(error: EmaError) -> EmaError {
-    let path = error.path().unwrap_or_default().to_string();
-    let difference = match error {
-        EmaError::ShapeMismatch {
-            expected, found, ..
-        } => format!("has shape {expected} in the first model and {found} in another"),
-        EmaError::DTypeMismatch {
-            expected, found, ..
-        } => format!("is {expected:?} in the first model and {found:?} in another"),
-        _ => "is not in all models".to_string(),
-    };
-    EmaError::Reconstruction {
-        problem: format!("`{path}` {difference}: combine snapshots of one model"),
-    }
-}
-
-fn invalid<T>(problem: String) -> Result<T, EmaError> {
-    Err(EmaError::Reconstruction { problem })
+    let policy = Policy::new().with_buffers(BufferAction::Copy);
+    weighted(reconstruction.normalized(), models, |first, weight| {
+        let sum = Sum::of(first, weight, &policy, SumPrecision::AtLeastF32)?;
+        check_noise(&sum, reconstruction.noise_gain())?;
+        Ok(sum)
+    })
 }
 
 /// Share of the parameters that amplified rounding may reach.
@@ -124,103 +77,26 @@ const MOST_NOISE: f64 = 0.1;
 /// The same of what is worth a warning.
 const NOTABLE_NOISE: f64 = 0.01;
 
-/// What has been summed so far.
-struct Sum {
-    plan: Plan,
-    /// Whether each place is combined.
-    is_combined: Vec<bool>,
-    /// Whether each place was trainable in the first model.
-    is_trainable: Vec<bool>,
-    tensors: Vec<BridgeTensor>,
-}
-
-impl Sum {
-    fn of<M: Module>(model: &M, weight: f64) -> Result<Self, EmaError> {
-        let (first, plan, _) = planned(model, |first, buffers| {
-            Plan::new(first, buffers, &Policy::new())
-        })?;
-        let First { shown, mode, .. } = first;
-        let any_trainable = mode.trainable.iter().any(|trainable| *trainable);
-        let is_combined = |(place, shown): (usize, &Shown)| match plan.class(place, false) {
-            Class::Discrete | Class::Buffer => false,
-            _ => shown.is_trainable || !any_trainable,
-        };
-        let is_combined: Vec<bool> = shown.iter().enumerate().map(is_combined).collect();
-        let tensors = shown.into_iter().zip(&is_combined);
-        let tensors = tensors.map(|(shown, is_combined)| scaled(shown, *is_combined, weight));
-        Ok(Self {
-            tensors: tensors.collect(),
-            is_trainable: mode.trainable,
-            is_combined,
-            plan,
-        })
+/// Checks that the rounding of the snapshots does not drown what they hold.
+fn check_noise(sum: &Sum, gain: f64) -> Result<(), EmaError> {
+    let precision = |dtype: DType| dtype.finfo().map_or(0.0, |info| 0.5 * info.epsilon);
+    let coarsest = sum.dtypes().map(|dtype| (precision(dtype), dtype));
+    let Some((epsilon, dtype)) = coarsest.max_by(|a, b| a.0.total_cmp(&b.0)) else {
+        return Ok(());
+    };
+    let noise = gain * epsilon;
+    if noise > MOST_NOISE {
+        return invalid(format!(
+            "the weights of the snapshots sum to {gain:.3e} in absolute value, which amplifies the rounding of {dtype:?} to \
+             {:.0} % of the parameters: store snapshots in a wider dtype, or leave out EMAs of similar width",
+            100.0 * noise
+        ));
     }
-
-    /// Checks that the rounding of the snapshots does not drown what they hold.
-    fn check_noise(&self, gain: f64) -> Result<(), EmaError> {
-        let combined = self.plan.entries.iter().zip(&self.is_combined);
-        let dtypes = combined.filter(|(_, combined)| **combined);
-        let precision = |dtype: DType| dtype.finfo().map_or(0.0, |info| 0.5 * info.epsilon);
-        let coarsest = dtypes.map(|(entry, _)| (precision(entry.dtype), entry.dtype));
-        let Some((epsilon, dtype)) = coarsest.max_by(|a, b| a.0.total_cmp(&b.0)) else {
-            return Ok(());
-        };
-        let noise = gain * epsilon;
-        if noise > MOST_NOISE {
-            return invalid(format!(
-                "the weights of the snapshots sum to {gain:.3e} in absolute value, which amplifies the rounding of \
-                 {dtype:?} to {:.0} % of the parameters: store snapshots in a wider dtype, or leave out EMAs of similar \
-                 width",
-                100.0 * noise
-            ));
-        }
-        if noise > NOTABLE_NOISE {
-            log::warn!(
-                "post-hoc EMA: rounding of {dtype:?} snapshots may change the parameters by up to {:.1} %",
-                100.0 * noise
-            );
-        }
-        Ok(())
+    if noise > NOTABLE_NOISE {
+        log::warn!(
+            "post-hoc EMA: rounding of {dtype:?} snapshots may change the parameters by up to {:.1} %",
+            100.0 * noise
+        );
     }
-
-    fn add<M: Module>(&mut self, model: &M, weight: f64) -> Result<(), EmaError> {
-        let reading = again(model, &self.plan.places, true);
-        self.plan.check_all(&reading).map_err(different)?;
-        for (place, shown) in reading.shown.into_iter().flatten().enumerate() {
-            if shown.is_trainable != self.is_trainable[place] {
-                return invalid(format!(
-                    "`{}` is trainable in one model and frozen in another: load all of them alike",
-                    self.plan.places.paths[place]
-                ));
-            }
-            let is_combined = self.is_combined[place];
-            let new = scaled(shown, is_combined, weight);
-            let old = &mut self.tensors[place];
-            *old = match is_combined {
-                // Models may have been loaded onto different devices.
-                true => rank::add(rank::on_device(old.clone(), &rank::device(&new)), new),
-                false => new,
-            };
-        }
-        Ok(())
-    }
-
-    fn into_model<M: Module>(self, last: &M) -> Result<M, EmaError> {
-        let (_, plan, frame) =
-            planned(last, |first, buffers| Ok(self.plan.revised(first, buffers)))?;
-        let slots = self.tensors.into_iter().map(Slot::new);
-        let store = Store::new(slots.collect(), frame, None);
-        Ok(store.model(&self.plan.places, |place| plan.entries[place].dtype))
-    }
-}
-
-fn scaled(shown: Shown, is_combined: bool, weight: f64) -> BridgeTensor {
-    let tensor = shown.tensor;
-    match is_combined {
-        true => {
-            let dtype = EmaPrecision::AtLeastF32.of(tensor.dtype());
-            rank::scale(rank::cast(tensor, dtype), weight)
-        }
-        false => tensor,
-    }
+    Ok(())
 }

@@ -82,17 +82,17 @@ fn models_that_cannot_be_combined_are_errors() {
     let model = || Weights::new(&[1.0], &device());
     assert_eq!(
         message(vec![model()]),
-        "no reconstruction: there are 1 models for 2 weights"
+        "the models cannot be merged: there are 1 models for 2 weights"
     );
     assert_eq!(
         message(vec![model(), model(), model()]),
-        "no reconstruction: there are more models than the 2 weights"
+        "the models cannot be merged: there are more models than the 2 weights"
     );
     let other = Weights::new(&[1.0, 2.0], &device());
     let message = message(vec![model(), other]);
     assert_eq!(
         message,
-        "no reconstruction: `w` has shape [1] in the first model and [2] in another: combine snapshots of one model"
+        "the models cannot be merged: `w` has shape [1] in the first model and [2] in another: merge models of one structure"
     );
 }
 

@@ -158,9 +158,9 @@ fn loaded_ema_hands_out_models_with_the_ids_of_the_saved_one() {
 fn record_holds_weights_and_progress_by_name() {
     // Until the last step but one before, and at, the step that is skipped.
     for (steps, progress) in [
-        (0, [1, 0, 0, 0, 0, 0, 0]),
-        (5, [1, 5, 0, 1, 0, 0, 0]),
-        (8, [1, 8, 0, 1, 0, 1, 0]),
+        (0, [1, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+        (5, [1, 5, 0, 1, 0, 0, 0, 0, 0x7fe0_0000, 0]),
+        (8, [1, 8, 0, 1, 0, 1, 0, 0, 0x7fe0_0000, 0]),
     ] {
         let stored = values(&averaged_until(steps));
         let paths: Vec<&str> = stored.iter().map(|value| value.path.as_str()).collect();
@@ -189,7 +189,7 @@ fn record_holds_weights_and_progress_by_name() {
                 .map(|bytes| i32::from_le_bytes(bytes[..4].try_into().unwrap()))
                 .collect()
         };
-        // Version, then steps, updates and skipped steps of two numbers each.
+        // Version, then steps, updates and skipped steps of two numbers each, and a sum of weights of three.
         assert_eq!(integers("ema_progress"), progress);
         // One bit for each of a, b, f, n, t: only `a` is trained.
         assert_eq!(integers("ema_trained"), [0b00001]);

@@ -179,7 +179,7 @@ fn load(record: ModuleRecord) -> Result<EmaModel<Weights>, String> {
 #[test]
 fn progress_of_a_record_is_checked() {
     let progress = |numbers: &[i64]| with_progress(integers(numbers, DType::I32, &device()));
-    let loaded = load(progress(&[1, 5, 0, 3, 0, 2, 0])).unwrap();
+    let loaded = load(progress(&[1, 5, 0, 3, 0, 2, 0, 0, 0, 0])).unwrap();
     assert_eq!(
         (
             loaded.num_steps(),
@@ -190,16 +190,16 @@ fn progress_of_a_record_is_checked() {
     );
     for (numbers, expected) in [
         (
-            &[1, 1, 0, 1000, 0, 7, 0][..],
+            &[1, 1, 0, 1000, 0, 7, 0, 0, 0, 0][..],
             "1 steps, 1000 updates and 7 skipped steps",
         ),
         (
-            &[2, 5, 0, 3, 0, 2, 0],
+            &[2, 5, 0, 3, 0, 2, 0, 0, 0, 0],
             "has format 2, and this version of burn-ema reads format 1",
         ),
-        (&[2, 5, 0, 3, 0, 2, 0, 9, 9], "reads format 1"),
+        (&[2, 5, 0, 3, 0, 2, 0, 0, 0, 0, 9, 9], "reads format 1"),
         (
-            &[1, -5, 0, 3, 0, 2, 0],
+            &[1, -5, 0, 3, 0, 2, 0, 0, 0, 0],
             "`ema_progress` of the record has format",
         ),
     ] {
@@ -227,7 +227,7 @@ fn entries_of_another_kind_are_errors() {
     };
     let record = Forged {
         ema_weights: Inner { w: int(&[2]) },
-        ema_progress: int(&[1, 0, 0, 0, 0, 0, 0]),
+        ema_progress: int(&[1, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
         ema_trained: int(&[1]),
     };
     let error = load(record.into_record()).unwrap_err();

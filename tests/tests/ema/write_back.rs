@@ -10,7 +10,7 @@ use burn::tensor::{DType, Tensor};
 use burn_ema::exchange::Stored;
 use burn_ema::policy::Action;
 use burn_ema::policy::BufferAction;
-use burn_ema::presets::Keras;
+use burn_ema::presets::{Keras, Lookahead};
 use burn_ema::write_back::WriteBack;
 use burn_ema::{Decay, EmaConfig, EmaError, EmaModel, Policy};
 use burn_ema_tests::backend::{autodiff_device, device, elsewhere, has_dtype};
@@ -117,6 +117,31 @@ fn overwriting_at_the_end_gives_the_numbers_of_keras() {
     assert_near(&numbers(&model.w.val()), &[0.81, 0.81], 1e-6);
     ema.write_back(&mut model, 0.0).unwrap();
     assert_near(&numbers(&model.w.val()), &[0.891, 0.891], 1e-6);
+}
+
+/// Lookahead around gradient descent at 0.1 on half the square of a weight of 1, with `k` 3 and `alpha` 0.5.
+#[test]
+fn lookahead_gives_the_numbers_of_its_formula() {
+    let lookahead = Lookahead { alpha: 0.5, k: 3 };
+    let mut model = Weights::new(&[1.0], &autodiff_device());
+    let config = EmaConfig::from_preset(&lookahead).unwrap();
+    let mut slow = config.init(&model);
+    for expected in [
+        0.9,
+        0.81,
+        0.8645,
+        0.77805,
+        0.700245,
+        0.74736025,
+        0.672624225,
+        0.6053618025,
+    ] {
+        model = descended(model, 0.1, |w| w.square().mul_scalar(0.5).sum());
+        slow.update(&model).unwrap();
+        slow.write_back_if_due(&mut model).unwrap();
+        let found = numbers_at(&model, "w")[0];
+        assert!((found - expected).abs() < 1e-6, "{found} is not {expected}");
+    }
 }
 
 #[test]

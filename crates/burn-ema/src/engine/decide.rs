@@ -1,6 +1,7 @@
 //! Decides what an update does, without changing anything.
 
-use burn_ema_rules::decay::{Decay, Progress};
+use burn_ema_rules::decay::{Decay, DecaySchedule, Progress};
+use burn_ema_rules::error::RulesError;
 use burn_ema_rules::schedule::{Phase, Schedule};
 
 use crate::counters::Counters;
@@ -40,6 +41,8 @@ pub(crate) struct Rules<'a> {
     pub(crate) decay: &'a Decay,
     pub(crate) schedule: Schedule,
     pub(crate) non_finite: NonFinite,
+    /// How many updates the next one counts as, in a mean.
+    pub(crate) weight: f64,
 }
 
 impl Rules<'_> {
@@ -48,10 +51,29 @@ impl Rules<'_> {
         self.schedule.phase(counters.steps + 1)
     }
 
-    pub(crate) fn progress(&self, counters: Counters) -> Progress {
+    fn progress(&self, counters: Counters) -> Progress {
         Progress {
             updates: counters.updates,
             interval: self.schedule.interval,
+        }
+    }
+
+    /// The decay of the next update, as the schedule returns it.
+    pub(crate) fn decay(&self, counters: Counters) -> f64 {
+        let decay = || self.decay.decay(self.progress(counters));
+        self.decay_of_mean(counters).unwrap_or_else(decay)
+    }
+
+    fn try_decay(&self, counters: Counters) -> Result<f64, RulesError> {
+        let decay = || self.decay.try_decay(self.progress(counters));
+        self.decay_of_mean(counters).map_or_else(decay, Ok)
+    }
+
+    /// Updates of a mean may have weights, of which a schedule does not know.
+    fn decay_of_mean(&self, counters: Counters) -> Option<f64> {
+        match self.decay {
+            Decay::EqualWeights(mean) => Some(mean.weighted_decay(counters.weight, self.weight)),
+            _ => None,
         }
     }
 
@@ -71,7 +93,7 @@ impl Rules<'_> {
         let decay = match self.phase(counters) {
             Phase::Wait => return Ok(Decision::Wait),
             Phase::Copy => None,
-            Phase::Update => Some(self.decay.try_decay(self.progress(counters))?),
+            Phase::Update => Some(self.try_decay(counters)?),
         };
         let averaged = guard::averaged(reading, &actions);
         let is_finite = || guard.is_finite(reading, &actions);

@@ -108,6 +108,7 @@ impl<M: Module> EmaModel<M> {
             steps: self.config.start.saturating_add(steps),
             updates,
             skipped: 0,
+            weight: updates as f64,
         };
         self.written_back_at = self.counters.steps;
         Ok(())

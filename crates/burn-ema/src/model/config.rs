@@ -336,6 +336,7 @@ impl EmaConfig {
             decay: &self.decay,
             schedule: self.schedule(),
             non_finite: self.non_finite,
+            weight: 1.0,
         }
     }
 }

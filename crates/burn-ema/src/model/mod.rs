@@ -15,7 +15,6 @@ use std::sync::OnceLock;
 use burn::module::Module;
 use burn::tensor::kind::BridgeTensor;
 use burn::tensor::{DType, Device};
-use burn_ema_rules::decay::DecaySchedule;
 
 use crate::burn_facts::rank;
 use crate::counters::Counters;
@@ -170,8 +169,7 @@ impl<M: Module> EmaModel<M> {
 
     /// The decay that the next update will use.
     pub fn current_decay(&self) -> f64 {
-        let progress = self.config.rules().progress(self.counters);
-        self.config.decay.decay(progress)
+        self.config.rules().decay(self.counters)
     }
 
     /// The configuration that the EMA was created with.

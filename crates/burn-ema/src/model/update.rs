@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use burn::module::Module;
 use burn::tensor::Device;
+use burn_ema_rules::decay::Decay;
 use burn_ema_rules::schedule::Phase;
 use serde::{Deserialize, Serialize};
 
-use crate::engine::decide::Decision;
+use crate::engine::decide::{Decision, Rules};
 use crate::engine::guard::Guard;
 use crate::engine::run::{Change, Member, run};
 use crate::error::EmaError;
@@ -66,7 +67,44 @@ impl<M: Module> EmaModel<M> {
     #[doc(alias = "step")]
     #[doc(alias = "update_parameters")]
     pub fn update(&mut self, model: &M) -> Result<Update, EmaError> {
-        let updates = update_all(&mut [self], model)?;
+        let updates = update_all(&mut [self], model, Weight::One)?;
+        Ok(updates[0])
+    }
+
+    /// Takes the weights of `model` into account as [`update`](Self::update) does, where they count as `weight` updates: a weighted
+    /// mean.
+    ///
+    /// With weights `r` the EMA is `sum r_i model_i / sum r_i`: by the square of the learning rate as in schedule-free training
+    /// (Defazio et al. 2024, arXiv:2405.15682), or by how far a schedule has come, as in Levanter. The sum is in the record, so a
+    /// resumed run goes on bit for bit. `update` counts as a weight of 1. A weight of 0 changes nothing. Before the
+    /// [start](crate::EmaConfig::start) and between two updates of an [interval](crate::EmaConfig::interval) the weight does not
+    /// count, as the model does not.
+    ///
+    /// # Errors
+    ///
+    /// As [`update`](Self::update); [`EmaError::InvalidConfig`] if the decay is not
+    /// [`Decay::equal_weights`](crate::Decay::equal_weights); and [`EmaError::UpdateWeight`] if `weight` is negative or not finite.
+    ///
+    /// # Panics
+    ///
+    /// As [`update`](Self::update).
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use burn::nn::LinearConfig;
+    /// use burn_ema::{Decay, EmaConfig};
+    ///
+    /// let model = LinearConfig::new(2, 1).init(&Default::default());
+    /// let mut ema = EmaConfig::new().with_decay(Decay::equal_weights()).init(&model);
+    /// for learning_rate in [0.1, 0.3, 0.2_f64] {
+    ///     // An optimizer step at this rate, then:
+    ///     ema.update_weighted(&model, learning_rate.powi(2))?;
+    /// }
+    /// # Ok::<(), burn_ema::EmaError>(())
+    /// ```
+    pub fn update_weighted(&mut self, model: &M, weight: f64) -> Result<Update, EmaError> {
+        let updates = update_all(&mut [self], model, Weight::Of(weight))?;
         Ok(updates[0])
     }
 
@@ -75,7 +113,7 @@ impl<M: Module> EmaModel<M> {
     }
 
     /// Counts a step in which everything has been done.
-    fn count(&mut self, decision: &Decision) -> Update {
+    fn count(&mut self, decision: &Decision, weight: f64) -> Update {
         self.counters.steps += 1;
         let number = |actions: &[PlanAction], wanted: fn(&PlanAction) -> bool| {
             actions.iter().filter(|action| wanted(action)).count()
@@ -93,6 +131,7 @@ impl<M: Module> EmaModel<M> {
             },
             Decision::Average { actions, decay } => {
                 self.counters.updates += 1;
+                self.counters.weight += weight;
                 let averaged = number(actions, is_averaged);
                 Update::Averaged {
                     decay: *decay,
@@ -127,18 +166,58 @@ impl<M: Module> EmaModel<M> {
     }
 }
 
+/// How many updates an update counts as.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Weight {
+    One,
+    /// As many, in EMAs that are means.
+    Of(f64),
+}
+
+impl Weight {
+    fn number(self) -> f64 {
+        match self {
+            Self::One => 1.0,
+            Self::Of(weight) => weight,
+        }
+    }
+
+    /// Checks that it can be that of an update of `ema`.
+    fn check<M: Module>(self, ema: &EmaModel<M>) -> Result<(), EmaError> {
+        let Self::Of(weight) = self else {
+            return Ok(());
+        };
+        if !matches!(ema.config.decay, Decay::EqualWeights(_)) {
+            return Err(EmaError::InvalidConfig {
+                field: "decay",
+                problem: format!(
+                    "updates have weights in a mean only (`Decay::equal_weights`), found {:?}",
+                    ema.config.decay
+                ),
+            });
+        }
+        match weight >= 0.0 && (ema.counters.weight + weight).is_finite() {
+            true => Ok(()),
+            false => Err(EmaError::UpdateWeight { found: weight }),
+        }
+    }
+}
+
 /// Updates EMAs of one model, which is read once. If one of them cannot be updated, none changes.
 pub(crate) fn update_all<M: Module>(
     emas: &mut [&mut EmaModel<M>],
     model: &M,
+    weight: Weight,
 ) -> Result<Vec<Update>, EmaError> {
     for ema in emas.iter() {
         ema.check_whole()?;
+        weight.check(ema)?;
     }
+    let weight = weight.number();
     let mut looks: Vec<Look> = Vec::new();
     let mut decided: Vec<Decided<M>> = Vec::with_capacity(emas.len());
     for ema in emas.iter() {
-        decided.push(decide(ema, model, &mut looks)?);
+        decided.push(decide(ema, model, weight, &mut looks)?);
     }
     for (ema, decided) in emas.iter_mut().zip(&mut decided) {
         if let Some((plan, store)) = decided.revised.take() {
@@ -155,7 +234,7 @@ pub(crate) fn update_all<M: Module>(
     }
     let counted = emas.iter_mut().zip(&decided);
     Ok(counted
-        .map(|(ema, decided)| ema.count(&decided.decision))
+        .map(|(ema, decided)| ema.count(&decided.decision, weight))
         .collect())
 }
 
@@ -178,6 +257,7 @@ struct Decided<M> {
 fn decide<M: Module>(
     ema: &EmaModel<M>,
     model: &M,
+    weight: f64,
     looks: &mut Vec<Look>,
 ) -> Result<Decided<M>, EmaError> {
     if ema.phase() == Phase::Wait {
@@ -198,7 +278,10 @@ fn decide<M: Module>(
     }
     let plan = revised.as_ref().map_or(&ema.plan, |(plan, _)| plan);
     let Look { reading, guard, .. } = &mut looks[look];
-    let rules = ema.config.rules();
+    let rules = Rules {
+        weight,
+        ..ema.config.rules()
+    };
     let decision = rules.decide(ema.counters, plan, reading, actions, guard)?;
     Ok(Decided {
         decision,

@@ -23,7 +23,7 @@ const BITS: usize = 31;
 const LIMB: u64 = (1 << BITS) - 1;
 
 /// What a record knows of an EMA besides its weights.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Progress {
     pub(crate) counters: Counters,
     /// Which tensors were trained so far, in the order of their paths.
@@ -66,14 +66,17 @@ impl Progress {
         })
     }
 
-    fn counters_as_limbs(&self) -> [i32; 7] {
-        let low = |count: u64| (count & LIMB) as i32;
+    fn counters_as_limbs(&self) -> [i32; 10] {
+        let limb = |count: u64| (count & LIMB) as i32;
+        let low = limb;
         let high = |count: u64| (count >> BITS) as i32;
         let Counters {
             steps,
             updates,
             skipped,
+            weight,
         } = self.counters;
+        let weight = weight.to_bits();
         [
             VERSION,
             low(steps),
@@ -82,6 +85,9 @@ impl Progress {
             high(updates),
             low(skipped),
             high(skipped),
+            limb(weight),
+            limb(weight >> BITS),
+            limb(weight >> (2 * BITS)),
         ]
     }
 
@@ -138,8 +144,8 @@ fn from_limbs(limbs: &[i64]) -> Result<Counters, EmaError> {
     }
     let limb = |number: &i64| u64::try_from(*number).ok().filter(|limb| *limb <= LIMB);
     let numbers: Option<Vec<u64>> = numbers.iter().map(limb).collect();
-    let numbers = numbers.and_then(|numbers| <[u64; 6]>::try_from(numbers).ok());
-    let Some([a, b, c, d, e, f]) = numbers else {
+    let numbers = numbers.and_then(|numbers| <[u64; 9]>::try_from(numbers).ok());
+    let Some([a, b, c, d, e, f, x, y, z]) = numbers else {
         return Err(unknown(format!("{limbs:?}")));
     };
     let count = |low: u64, high: u64| low | (high << BITS);
@@ -147,7 +153,11 @@ fn from_limbs(limbs: &[i64]) -> Result<Counters, EmaError> {
         steps: count(a, b),
         updates: count(c, d),
         skipped: count(e, f),
+        weight: f64::from_bits(x | y << BITS | z << (2 * BITS)),
     };
+    if !(counters.weight.is_finite() && counters.weight >= 0.0) {
+        return Err(unknown(format!("{limbs:?}")));
+    }
     counters.check()?;
     Ok(counters)
 }
@@ -167,6 +177,7 @@ mod tests {
                 steps: count,
                 updates: count / 3,
                 skipped: count / 7,
+                weight: count as f64 / 3.7,
             };
             let progress = Progress {
                 counters,
@@ -179,12 +190,15 @@ mod tests {
     #[test]
     fn what_no_run_can_reach_is_an_error() {
         let known = |limbs: &[i64]| from_limbs(limbs).is_ok();
-        assert!(known(&[1, 5, 0, 3, 0, 2, 0]));
+        assert!(known(&[1, 5, 0, 3, 0, 2, 0, 0, 0, 0]));
         for bad in [
-            &[1, 1, 0, 1000, 0, 7, 0][..],
-            &[2, 5, 0, 3, 0, 2, 0],
-            &[1, -1, 0, 0, 0, 0, 0],
-            &[1, 5, 0, 3, 0, 2],
+            &[1, 1, 0, 1000, 0, 7, 0, 0, 0, 0][..],
+            &[2, 5, 0, 3, 0, 2, 0, 0, 0, 0],
+            &[1, -1, 0, 0, 0, 0, 0, 0, 0, 0],
+            &[1, 5, 0, 3, 0, 2, 0, 0, 0],
+            // Weights of -0.5 and NaN.
+            &[1, 5, 0, 3, 0, 2, 0, 0, 0x7fc0_0000, 2],
+            &[1, 5, 0, 3, 0, 2, 0, 0, 0x7ff0_0000, 1],
             &[],
         ] {
             assert!(!known(bad), "{bad:?}");

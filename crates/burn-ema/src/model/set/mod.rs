@@ -10,7 +10,7 @@ use crate::error::EmaError;
 use crate::model::EmaModel;
 use crate::model::config::EmaConfig;
 use crate::model::set::config::{EmaSetConfig, NamedConfig};
-use crate::model::update::{Update, update_all};
+use crate::model::update::{Update, Weight, update_all};
 
 /// Several EMAs of one model, each with its own decay schedule and a name, updated together. Created by
 /// [`EmaSetConfig::init`].
@@ -84,7 +84,22 @@ impl<M: Module> EmaSet<M> {
     /// As [`EmaModel::update`].
     pub fn update(&mut self, model: &M) -> Result<Vec<Update>, EmaError> {
         let mut emas: Vec<&mut EmaModel<M>> = self.emas_mut().collect();
-        update_all(&mut emas, model)
+        update_all(&mut emas, model, Weight::One)
+    }
+
+    /// Takes the weights of `model` into account in every EMA, where they count as `weight` updates, as
+    /// [`EmaModel::update_weighted`] does. Every EMA must be a mean.
+    ///
+    /// # Errors
+    ///
+    /// If one of the EMAs cannot be updated so. None of them has changed then.
+    ///
+    /// # Panics
+    ///
+    /// As [`EmaModel::update`].
+    pub fn update_weighted(&mut self, model: &M, weight: f64) -> Result<Vec<Update>, EmaError> {
+        let mut emas: Vec<&mut EmaModel<M>> = self.emas_mut().collect();
+        update_all(&mut emas, model, Weight::Of(weight))
     }
 
     /// Makes every EMA a copy of `model`, as [`EmaModel::copy_from`] does.

@@ -1,0 +1,222 @@
+//! A weighted sum of models, which are added one by one.
+
+use burn::module::Module;
+use burn::tensor::kind::BridgeTensor;
+use burn::tensor::{DType, Device};
+
+use crate::burn_facts::rank;
+use crate::error::EmaError;
+use crate::merge::SumPrecision;
+use crate::model::planned;
+use crate::plan::{Plan, PlanAction};
+use crate::policy::{Class, Policy};
+use crate::store::Store;
+use crate::store::slot::Slot;
+use crate::walk::read::{First, Shown, again};
+
+/// What has been summed so far.
+#[derive(Clone)]
+pub(crate) struct Sum {
+    plan: Plan,
+    /// What happens to each place.
+    actions: Vec<PlanAction>,
+    /// Whether each place was trainable in the first model.
+    is_trainable: Vec<bool>,
+    tensors: Vec<BridgeTensor>,
+    precision: SumPrecision,
+}
+
+/// The sum of as many models as weights. `start` makes it of the first.
+pub(crate) fn weighted<M: Module>(
+    weights: &[f64],
+    models: impl IntoIterator<Item = M>,
+    start: impl FnOnce(&M, f64) -> Result<Sum, EmaError>,
+) -> Result<M, EmaError> {
+    let count = weights.len();
+    let mut weights = weights.iter().copied();
+    let mut models = models.into_iter();
+    let (Some(weight), Some(mut last)) = (weights.next(), models.next()) else {
+        return invalid(format!(
+            "there is no model, or no weight ({count}): give as many models as weights"
+        ));
+    };
+    let mut sum = start(&last, weight)?;
+    let mut found = 1;
+    for model in models {
+        let Some(weight) = weights.next() else {
+            return invalid(format!("there are more models than the {count} weights"));
+        };
+        sum.add(&model, weight)?;
+        last = model;
+        found += 1;
+    }
+    match found == count {
+        true => sum.into_model(&last, 1.0),
+        false => invalid(format!("there are {found} models for {count} weights")),
+    }
+}
+
+impl Sum {
+    /// Begins with `weight * model`.
+    pub(crate) fn of<M: Module>(
+        model: &M,
+        weight: f64,
+        policy: &Policy,
+        precision: SumPrecision,
+    ) -> Result<Self, EmaError> {
+        let (first, plan, _) = planned(model, |first, buffers| Plan::new(first, buffers, policy))?;
+        let any_trainable = first.mode.trainable.contains(&true);
+        let action = |(place, shown): (usize, &Shown)| {
+            plan.action(place, shown.is_trainable || !any_trainable)
+        };
+        let actions = first.shown.iter().enumerate().map(action).collect();
+        Self::begin(first, plan, actions, weight, precision)
+    }
+
+    /// The same, where a tensor is summed if `is_averaged` holds for its path, and is that of the last model otherwise.
+    pub(crate) fn of_averaged<M: Module>(
+        model: &M,
+        weight: f64,
+        is_averaged: impl Fn(&str) -> bool,
+    ) -> Result<Self, EmaError> {
+        let (first, plan, _) = planned(model, |first, buffers| {
+            Plan::new(first, buffers, &Policy::new())
+        })?;
+        let action = |path: &String| match is_averaged(path) {
+            true => PlanAction::Average,
+            false => PlanAction::Copy,
+        };
+        let actions = plan.places.paths.iter().map(action).collect();
+        Self::begin(first, plan, actions, weight, SumPrecision::AtLeastF32)
+    }
+
+    fn begin(
+        first: First,
+        plan: Plan,
+        actions: Vec<PlanAction>,
+        weight: f64,
+        precision: SumPrecision,
+    ) -> Result<Self, EmaError> {
+        let mut sum = Self {
+            plan,
+            actions,
+            is_trainable: first.mode.trainable,
+            tensors: Vec::with_capacity(first.shown.len()),
+            precision,
+        };
+        for (place, shown) in first.shown.into_iter().enumerate() {
+            let tensor = match sum.is_summed(place) {
+                true => rank::scale(sum.widened(place, shown.tensor)?, weight),
+                false => shown.tensor,
+            };
+            sum.tensors.push(tensor);
+        }
+        Ok(sum)
+    }
+
+    /// Adds `weight * model`.
+    pub(crate) fn add<M: Module>(&mut self, model: &M, weight: f64) -> Result<(), EmaError> {
+        self.blend(model, |_, sum, tensor| {
+            rank::add(sum, rank::scale(tensor, weight))
+        })
+    }
+
+    /// Replaces what is summed by what `blend` makes of the class of a tensor, of the sum, and of the tensor of `model`, and takes
+    /// the rest from `model`.
+    pub(crate) fn blend<M: Module>(
+        &mut self,
+        model: &M,
+        blend: impl Fn(Class, BridgeTensor, BridgeTensor) -> BridgeTensor,
+    ) -> Result<(), EmaError> {
+        let reading = again(model, &self.plan.places, true);
+        self.plan.check_all(&reading).map_err(different)?;
+        let mut blended = Vec::with_capacity(self.tensors.len());
+        for (place, shown) in reading.shown.into_iter().flatten().enumerate() {
+            if shown.is_trainable != self.is_trainable[place] {
+                return invalid(format!(
+                    "`{}` is trainable in one model and frozen in another: load all of them alike",
+                    self.plan.places.paths[place]
+                ));
+            }
+            let old = self.tensors[place].clone();
+            blended.push(match self.actions[place] {
+                PlanAction::Average if self.is_summed(place) => {
+                    let new = self.widened(place, shown.tensor)?;
+                    // Models may have been loaded onto different devices.
+                    let old = rank::on_device(old, &rank::device(&new));
+                    blend(self.plan.class(place, false), old, new)
+                }
+                PlanAction::Ignore => old,
+                _ => shown.tensor,
+            });
+        }
+        self.tensors = blended;
+        Ok(())
+    }
+
+    /// The sum times `factor` as a model: everything else is that of `last`.
+    pub(crate) fn into_model<M: Module>(self, last: &M, factor: f64) -> Result<M, EmaError> {
+        let (_, plan, frame) =
+            planned(last, |first, buffers| Ok(self.plan.revised(first, buffers)))?;
+        let is_summed: Vec<bool> = (0..self.tensors.len())
+            .map(|place| self.is_summed(place))
+            .collect();
+        let slots = self
+            .tensors
+            .into_iter()
+            .zip(is_summed)
+            .map(|(tensor, is_summed)| {
+                Slot::new(match is_summed && factor != 1.0 {
+                    true => rank::scale(tensor, factor),
+                    false => tensor,
+                })
+            });
+        let store = Store::new(slots.collect(), frame, None);
+        Ok(store.model(&self.plan.places, |place| plan.entries[place].dtype))
+    }
+
+    /// The dtypes of what is summed, as it came.
+    pub(crate) fn dtypes(&self) -> impl Iterator<Item = DType> {
+        let entries = self.plan.entries.iter().enumerate();
+        entries.filter_map(|(place, entry)| self.is_summed(place).then_some(entry.dtype))
+    }
+
+    fn is_summed(&self, place: usize) -> bool {
+        self.actions[place] == PlanAction::Average
+            && self.plan.class(place, false) != Class::Discrete
+    }
+
+    /// A tensor in the dtype of the sum.
+    fn widened(&self, place: usize, tensor: BridgeTensor) -> Result<BridgeTensor, EmaError> {
+        let dtype = self.precision.of(tensor.dtype());
+        let device: Device = rank::device(&tensor);
+        if dtype != tensor.dtype() && !device.supports_dtype(dtype) {
+            return invalid(format!(
+                "`{}` is on {device:?}, which has no {dtype:?}: sum with `SumPrecision::AtLeastF32`, or on another device",
+                self.plan.places.paths[place]
+            ));
+        }
+        Ok(rank::cast(tensor, dtype))
+    }
+}
+
+/// What a difference in structure means here.
+fn different(error: EmaError) -> EmaError {
+    let path = error.path().unwrap_or_default().to_string();
+    let difference = match error {
+        EmaError::ShapeMismatch {
+            expected, found, ..
+        } => format!("has shape {expected} in the first model and {found} in another"),
+        EmaError::DTypeMismatch {
+            expected, found, ..
+        } => format!("is {expected:?} in the first model and {found:?} in another"),
+        _ => "is not in all models".to_string(),
+    };
+    EmaError::Merge {
+        problem: format!("`{path}` {difference}: merge models of one structure"),
+    }
+}
+
+pub(crate) fn invalid<T>(problem: String) -> Result<T, EmaError> {
+    Err(EmaError::Merge { problem })
+}
