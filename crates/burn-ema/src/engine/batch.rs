@@ -16,8 +16,8 @@ pub(crate) struct Batch {
     sources: Vec<BridgeTensor>,
     averages: Vec<Average>,
     homes: Vec<Home>,
-    /// How many sources may still come.
-    expected: usize,
+    /// How many sources may come, and how many tensors for each.
+    expected: (usize, usize),
     /// How many sources one call of a kernel takes.
     limit: usize,
     /// Clones that make the kernel write to new memory, for late reads of the old.
@@ -35,13 +35,13 @@ struct Home {
 }
 
 impl Batch {
-    /// For about so many sources.
-    pub(crate) fn of(expected: usize) -> Self {
+    /// For about so many sources, and so many tensors for each.
+    pub(crate) fn of(sources: usize, members: usize) -> Self {
         Self {
             sources: Vec::new(),
             averages: Vec::new(),
             homes: Vec::new(),
-            expected,
+            expected: (sources, members),
             limit: usize::MAX,
             kept: Vec::new(),
             copied: 0,
@@ -56,10 +56,11 @@ impl Batch {
         };
         if self.sources.is_empty() {
             self.limit = burn_ema_kernels::batch_size(&source);
-            let expected = self.expected.min(self.limit);
-            self.sources.reserve(expected);
-            self.averages.reserve(expected);
-            self.homes.reserve(expected);
+            let (sources, members) = self.expected;
+            let sources = sources.min(self.limit);
+            self.sources.reserve(sources);
+            self.averages.reserve(sources * members);
+            self.homes.reserve(sources * members);
         }
         self.sources.push(source);
     }

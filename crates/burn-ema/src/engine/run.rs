@@ -15,8 +15,6 @@ pub(crate) struct Member<'a> {
     pub(crate) slots: &'a mut [Slot],
     /// The device that it is kept on. `None`: where the model is.
     pub(crate) device: Option<&'a Device>,
-    /// What happens to each place.
-    pub(crate) changes: Vec<Change>,
     /// Whether the model's tensors came from other devices than the EMA's.
     pub(crate) has_moved: bool,
 }
@@ -50,15 +48,25 @@ impl Change {
     }
 }
 
-/// Changes every member, with the tensors of the model that they share.
+/// Changes every member as `change` says of its index and a place, with the tensors of the model that they share.
 ///
 /// Place by place, so that each tensor is read once for all members that average it, and copied once for those that copy it
 /// alike. Moves are batched: calling a backend costs as much as moving a small tensor.
-pub(crate) fn run(members: &mut [Member<'_>], mut shown: Vec<Option<Shown>>) {
-    let mut batch = Batch::of(shown.len());
+pub(crate) fn run(
+    members: &mut [Member<'_>],
+    mut shown: Vec<Option<Shown>>,
+    mut change: impl FnMut(usize, usize, &Shown) -> Change,
+) {
+    let mut batch = Batch::of(shown.len(), members.len());
+    let mut changes = vec![Change::Nothing; members.len()];
     for (place, shown) in shown.iter_mut().enumerate() {
-        let is_still = |member: &Member<'_>| member.changes[place] == Change::Nothing;
-        if members.iter().all(is_still) {
+        let Some(seen) = shown.as_ref() else {
+            continue;
+        };
+        for (index, of_member) in changes.iter_mut().enumerate() {
+            *of_member = change(index, place, seen);
+        }
+        if changes.iter().all(|change| *change == Change::Nothing) {
             continue;
         }
         if batch.is_full() {
@@ -66,10 +74,12 @@ pub(crate) fn run(members: &mut [Member<'_>], mut shown: Vec<Option<Shown>>) {
         }
         let mut shared = Shared::default();
         let last = members.len() - 1;
-        for (index, member) in members.iter_mut().enumerate() {
-            if let Some(source) = Source::of(shown, index == last) {
-                shared.apply(member, (index, place), source, &mut batch);
-            }
+        for (index, (member, change)) in members.iter_mut().zip(&changes).enumerate() {
+            let source = Source {
+                shown: &mut *shown,
+                is_last: index == last,
+            };
+            shared.apply(member, (index, place), *change, source, &mut batch);
         }
     }
     run_batch(&mut batch, members);
@@ -88,11 +98,7 @@ struct Source<'a> {
     is_last: bool,
 }
 
-impl<'a> Source<'a> {
-    fn of(shown: &'a mut Option<Shown>, is_last: bool) -> Option<Self> {
-        shown.is_some().then_some(Self { shown, is_last })
-    }
-
+impl Source<'_> {
     fn tensor(&self) -> &BridgeTensor {
         let shown = self.shown.as_ref();
         &shown.expect("only the last member takes it").tensor
@@ -121,11 +127,12 @@ impl Shared {
         &mut self,
         member: &mut Member<'_>,
         (index, place): (usize, usize),
+        change: Change,
         source: Source<'_>,
         batch: &mut Batch,
     ) {
         let slot = &mut member.slots[place];
-        match member.changes[place] {
+        match change {
             Change::Nothing => {}
             Change::Copy { dtype } if slot.is_copy_of(source.tensor(), dtype) => {}
             Change::Copy { dtype } => {

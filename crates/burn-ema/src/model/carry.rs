@@ -157,7 +157,7 @@ impl<M: Module> EmaModel<M> {
             match known {
                 Some(known) => {
                     adopted.kept.push(path.clone());
-                    slots.push(self.store.slots[known].clone());
+                    slots.push(self.store.slot(known));
                 }
                 None => {
                     adopted.started.push(path.clone());

@@ -165,12 +165,11 @@ impl<M: Module> EmaModel<M> {
         self.check_whole()?;
         self.read_alike(model)?;
         let settled = self.settled();
-        let slots = &settled.slots;
         assign(
             model,
             &self.plan.places,
             |_| true,
-            |place| slots[place].share(),
+            |place| settled.share(place),
         );
         Ok(())
     }

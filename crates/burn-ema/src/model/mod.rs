@@ -235,20 +235,20 @@ impl<M: Module> EmaModel<M> {
     }
 
     pub(crate) fn read(&self, model: &M) -> Reading {
-        read::again(model, &self.plan.places, self.plan.has_buffers())
+        read::again(model, &self.plan.places, self.plan.has_buffers)
     }
 
     /// Reads a model that must have the averaged tensors of the EMA and no others to average, and what happens to each tensor.
     pub(crate) fn read_averaged(&self, model: &M) -> Result<(Reading, Vec<PlanAction>), EmaError> {
         let reading = self.read(model);
-        let (actions, fit) = self.plan.actions(&reading)?;
-        if fit == Fit::Other {
+        let actions = self.plan.actions(&reading)?;
+        if actions.fit == Fit::Other {
             let (_, revised, _) = planned(model, |first, buffers| {
                 Ok(self.plan.revised(first, buffers))
             })?;
             self.plan.check_revised(&revised)?;
         }
-        Ok((reading, actions))
+        Ok((reading, actions.of_places))
     }
 
     /// Reads a model that must have the structure of the EMA, whatever happens to each tensor.

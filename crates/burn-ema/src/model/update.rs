@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use burn::module::Module;
-use burn::tensor::Device;
 use burn_ema_rules::decay::Decay;
 use burn_ema_rules::schedule::Phase;
 use serde::{Deserialize, Serialize};
@@ -152,7 +151,7 @@ impl<M: Module> EmaModel<M> {
         let slots = first.shown.into_iter().enumerate().map(|(place, shown)| {
             let known = self.plan.places.position(&plan.places.paths[place]);
             match known {
-                Some(known) => self.store.slots[known].clone(),
+                Some(known) => self.store.slot(known),
                 None => {
                     let action = plan.action(place, false);
                     let tensor = conformed(&self.config, shown.tensor, action, pinned.as_ref());
@@ -252,6 +251,8 @@ struct Decided<M> {
     look: Option<usize>,
     /// Plan and weights that fit the model, if those of the EMA do not any more.
     revised: Option<(Plan, Store<M>)>,
+    /// Places of parameters that are trained now and were not before.
+    newly_trained: Vec<usize>,
 }
 
 fn decide<M: Module>(
@@ -265,15 +266,16 @@ fn decide<M: Module>(
             decision: Decision::Wait,
             look: None,
             revised: None,
+            newly_trained: Vec::new(),
         });
     }
     let mut look = look_at(model, &ema.plan, looks);
-    let (mut actions, fit) = ema.plan.actions(&looks[look].reading)?;
+    let mut actions = ema.plan.actions(&looks[look].reading)?;
     let mut revised = None;
-    if fit == Fit::Other {
+    if actions.fit == Fit::Other {
         let (plan, store) = ema.revised(model)?;
         look = look_at(model, &plan, looks);
-        (actions, _) = plan.actions(&looks[look].reading)?;
+        actions = plan.actions(&looks[look].reading)?;
         revised = Some((plan, store));
     }
     let plan = revised.as_ref().map_or(&ema.plan, |(plan, _)| plan);
@@ -282,11 +284,12 @@ fn decide<M: Module>(
         weight,
         ..ema.config.rules()
     };
-    let decision = rules.decide(ema.counters, plan, reading, actions, guard)?;
+    let decision = rules.decide(ema.counters, plan, reading, actions.of_places, guard)?;
     Ok(Decided {
         decision,
         look: Some(look),
         revised,
+        newly_trained: actions.newly_trained,
     })
 }
 
@@ -298,7 +301,7 @@ fn look_at<M: Module>(model: &M, plan: &Plan, looks: &mut Vec<Look>) -> usize {
     }
     looks.push(Look {
         places: plan.places.clone(),
-        reading: again(model, &plan.places, plan.has_buffers()),
+        reading: again(model, &plan.places, plan.has_buffers),
         guard: Guard::default(),
     });
     looks.len() - 1
@@ -314,6 +317,7 @@ fn carry_out<M: Module>(
     let shown = std::mem::take(&mut reading.shown);
     let takes_part = |decided: &Decided<M>| decided.look == Some(index);
     let mut members = Vec::with_capacity(emas.len());
+    let mut changing = Vec::with_capacity(emas.len());
     for (ema, decided) in emas.iter_mut().zip(decided) {
         let change = decided.decision.change().filter(|_| takes_part(decided));
         let Some((actions, weight)) = change else {
@@ -325,25 +329,24 @@ fn carry_out<M: Module>(
             config,
             ..
         } = &mut **ema;
-        let mut changes = Vec::with_capacity(actions.len());
-        for (place, (action, shown)) in actions.iter().zip(&shown).enumerate() {
-            let Some(shown) = shown else {
-                changes.push(Change::Nothing);
-                continue;
-            };
-            let dtype = config.precision.kept(*action, shown.tensor.dtype());
-            let change = Change::of(*action, weight, dtype);
-            plan.note(place, shown, matches!(change, Change::Copy { .. }));
-            changes.push(change);
-        }
+        plan.note_trained(&decided.newly_trained);
+        changing.push((plan, actions, weight, config.precision));
         members.push(Member {
-            changes,
             slots: &mut store.slots,
             device: store.pinned.as_ref(),
             has_moved: false,
         });
     }
-    run(&mut members, shown);
+    run(&mut members, shown, |member, place, shown| {
+        let (plan, actions, weight, precision) = &mut changing[member];
+        let action = actions[place];
+        let dtype = precision.kept(action, shown.tensor.dtype());
+        let change = Change::of(action, *weight, dtype);
+        if matches!(change, Change::Copy { .. }) {
+            plan.note_copy(place, shown);
+        }
+        change
+    });
     let has_moved: Vec<bool> = members.iter().map(|member| member.has_moved).collect();
     let took_part = emas
         .iter_mut()
@@ -358,22 +361,22 @@ fn carry_out<M: Module>(
 
 /// Puts every tensor of a reading into the slots, as copies.
 pub(crate) fn copy_all<M: Module>(ema: &mut EmaModel<M>, reading: Reading) {
-    let precision = ema.config.precision;
-    let entries = ema.plan.entries.iter().enumerate();
-    let changes = entries.map(|(place, entry)| {
-        let action = ema.plan.action(place, false);
-        let dtype = precision.kept(action, entry.dtype);
-        Change::Copy { dtype }
-    });
-    let changes = changes.collect();
-    let device: Option<Device> = ema.store.pinned.clone();
+    let EmaModel {
+        plan,
+        store,
+        config,
+        ..
+    } = ema;
     let member = Member {
-        changes,
-        slots: &mut ema.store.slots,
-        device: device.as_ref(),
+        slots: &mut store.slots,
+        device: store.pinned.as_ref(),
         has_moved: false,
     };
-    run(&mut [member], reading.shown);
+    run(&mut [member], reading.shown, |_, place, _| {
+        let action = plan.action(place, false);
+        let dtype = config.precision.kept(action, plan.entries[place].dtype);
+        Change::Copy { dtype }
+    });
 }
 
 #[cfg(all(test, feature = "flex"))]

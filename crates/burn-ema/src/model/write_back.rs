@@ -149,7 +149,7 @@ impl<M: Module> EmaModel<M> {
         let is_averaged = |place: usize| actions[place] == PlanAction::Average;
         // From what was read, for a tensor that is at two places is written twice.
         let next = |place: usize| {
-            let ema = self.store.slots[place].share();
+            let ema = self.store.share(place);
             let online = reading.shown[place]
                 .as_ref()
                 .map(|shown| shown.tensor.clone());

@@ -21,6 +21,7 @@ use crate::walk::read::{First, Kind, Reading, Shown, is_compatible};
 pub(crate) struct Plan {
     pub(crate) places: Arc<Places>,
     pub(crate) entries: Vec<Entry>,
+    pub(crate) has_buffers: bool,
     policy: Policy,
 }
 
@@ -37,6 +38,16 @@ pub(crate) struct Entry {
     fixed: Option<Action>,
     /// Whether the parameter is, or was at an update, trained.
     pub(crate) was_trained: bool,
+}
+
+/// What an update is to do.
+#[derive(Debug)]
+pub(crate) struct Actions {
+    /// What happens to each place.
+    pub(crate) of_places: Vec<PlanAction>,
+    pub(crate) fit: Fit,
+    /// Places of parameters that are trained now and were not before.
+    pub(crate) newly_trained: Vec<usize>,
 }
 
 /// How a model fits a plan.
@@ -82,6 +93,7 @@ impl Plan {
         });
         Self {
             entries: entries.collect(),
+            has_buffers: buffers.contains(&true),
             places: Arc::new(first.places.clone()),
             policy: policy.clone(),
         }
@@ -92,10 +104,6 @@ impl Plan {
         if self.places == other.places {
             self.places = other.places.clone();
         }
-    }
-
-    pub(crate) fn has_buffers(&self) -> bool {
-        self.entries.iter().any(|entry| entry.is_buffer)
     }
 
     pub(crate) fn class(&self, place: usize, is_trainable: bool) -> Class {
@@ -121,20 +129,24 @@ impl Plan {
         }
     }
 
-    /// What the next update does to each tensor of a model that was read, and how the model fits.
+    /// What the next update of a model that was read is to do.
     ///
     /// # Errors
     ///
     /// If a tensor that is averaged is missing, or has another shape, dtype or kind.
-    pub(crate) fn actions(&self, reading: &Reading) -> Result<(Vec<PlanAction>, Fit), EmaError> {
+    pub(crate) fn actions(&self, reading: &Reading) -> Result<Actions, EmaError> {
         let mut others = reading.others.iter();
         let mut fit = match others.all(|(path, shown)| self.ignores(path, shown)) {
             true => Fit::Same,
             false => Fit::Other,
         };
         let mut actions = Vec::with_capacity(reading.shown.len());
+        let mut newly_trained = Vec::new();
         for (place, shown) in reading.shown.iter().enumerate() {
             let is_trainable = shown.as_ref().is_some_and(|shown| shown.is_trainable);
+            if is_trainable && !self.entries[place].was_trained {
+                newly_trained.push(place);
+            }
             let action = self.action(place, is_trainable);
             match (action, shown) {
                 (PlanAction::Ignore, _) => {}
@@ -148,7 +160,11 @@ impl Plan {
             }
             actions.push(action);
         }
-        Ok((actions, fit))
+        Ok(Actions {
+            of_places: actions,
+            fit,
+            newly_trained,
+        })
     }
 
     /// Checks a tensor of the model against what is averaged at `place`.
@@ -211,14 +227,18 @@ impl Plan {
         Ok(())
     }
 
-    /// Notes that the model trains the tensor at `place`, if so, and how it looks, if it is copied.
-    pub(crate) fn note(&mut self, place: usize, shown: &Shown, is_copied: bool) {
-        let entry = &mut self.entries[place];
-        entry.was_trained |= shown.is_trainable;
-        if is_copied {
-            entry.dtype = shown.tensor.dtype();
-            entry.shape = shown.tensor.shape();
+    /// Notes that the model trains the tensors at these places.
+    pub(crate) fn note_trained(&mut self, places: &[usize]) {
+        for place in places {
+            self.entries[*place].was_trained = true;
         }
+    }
+
+    /// Notes how the tensor at `place`, which is copied, looks now.
+    pub(crate) fn note_copy(&mut self, place: usize, shown: &Shown) {
+        let entry = &mut self.entries[place];
+        entry.dtype = shown.tensor.dtype();
+        entry.shape = shown.tensor.shape();
     }
 
     /// Which tensors were trained so far, in the order of their paths.

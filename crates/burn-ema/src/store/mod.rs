@@ -3,6 +3,8 @@
 pub(crate) mod inside;
 pub(crate) mod slot;
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
 use burn::module::{Module, ParamId};
 use burn::tensor::kind::BridgeTensor;
 use burn::tensor::{DType, Device};
@@ -16,7 +18,7 @@ use crate::walk::places::{Mode, Places};
 ///
 /// A list of tensors, rather than a model that is mapped at each update, makes an update one walk over the model, leaves the
 /// EMA alone when the model does not fit, and never writes into a model that was handed out.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Store<M> {
     pub(crate) slots: Vec<Slot>,
     pub(crate) frame: Frame<M>,
@@ -24,6 +26,22 @@ pub(crate) struct Store<M> {
     pub(crate) pinned: Option<Device>,
     /// Whether the EMA was moved away from its model.
     is_away: bool,
+    /// Whether a slot may be handed out. So that an update need not look at all of them.
+    may_be_handed_out: AtomicBool,
+}
+
+/// Clones share all tensors.
+impl<M: Clone> Clone for Store<M> {
+    fn clone(&self) -> Self {
+        self.may_be_handed_out.store(true, Relaxed);
+        Self {
+            slots: self.slots.clone(),
+            frame: self.frame.clone(),
+            pinned: self.pinned.clone(),
+            is_away: self.is_away,
+            may_be_handed_out: AtomicBool::new(true),
+        }
+    }
 }
 
 impl<M: Module> Store<M> {
@@ -33,6 +51,7 @@ impl<M: Module> Store<M> {
             frame,
             pinned: None,
             is_away: false,
+            may_be_handed_out: AtomicBool::new(true),
         };
         if let Some(device) = pinned {
             store.frame.move_to(&device);
@@ -54,12 +73,24 @@ impl<M: Module> Store<M> {
     }
 
     fn cast(&self, place: usize, dtype: DType) -> BridgeTensor {
-        rank::cast(self.slots[place].share(), dtype)
+        rank::cast(self.share(place), dtype)
     }
 
     /// The model in inference mode, with the tensors as they are kept.
     pub(crate) fn full_precision_model(&self, places: &Places) -> M {
-        self.frame.filled(places, |place| self.slots[place].share())
+        self.frame.filled(places, |place| self.share(place))
+    }
+
+    /// The slot at `place` for another store.
+    pub(crate) fn slot(&self, place: usize) -> Slot {
+        self.may_be_handed_out.store(true, Relaxed);
+        self.slots[place].clone()
+    }
+
+    /// The tensor at `place`, to be kept elsewhere.
+    pub(crate) fn share(&self, place: usize) -> BridgeTensor {
+        self.may_be_handed_out.store(true, Relaxed);
+        self.slots[place].share()
     }
 
     /// Follows the model to where it is, and in how it is configured.
@@ -118,7 +149,11 @@ impl<M: Module> Store<M> {
 
     /// Waits for pending work on tensors that were handed out, before they are dropped.
     pub(crate) fn settle(&self) {
-        self.settle_where(Slot::is_handed_out);
+        if self.may_be_handed_out.load(Relaxed) {
+            self.settle_where(Slot::is_handed_out);
+            let is_one = self.slots.iter().any(Slot::is_handed_out);
+            self.may_be_handed_out.store(is_one, Relaxed);
+        }
     }
 
     /// Reads tensors that were loaded lazily: the file may change or vanish later.

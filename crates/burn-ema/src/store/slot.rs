@@ -67,7 +67,7 @@ impl Slot {
     }
 
     /// The tensor, to be kept elsewhere.
-    pub(crate) fn share(&self) -> BridgeTensor {
+    pub(super) fn share(&self) -> BridgeTensor {
         self.is_shared.store(true, Relaxed);
         self.is_handed_out.store(true, Relaxed);
         self.tensor().clone()

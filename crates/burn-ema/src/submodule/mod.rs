@@ -369,15 +369,14 @@ impl<M: Module> EmaSubmodules<M> {
             .map(Slot::new)
             .collect();
         let sources: Vec<Shown> = moving.iter().map(|(_, source, _)| source.clone()).collect();
-        let changes = moving.iter().map(|(.., change)| *change).collect();
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let member = Member {
                 slots: &mut slots,
                 device: None,
-                changes,
                 has_moved: false,
             };
-            run(&mut [member], sources.into_iter().map(Some).collect());
+            let sources = sources.into_iter().map(Some).collect();
+            run(&mut [member], sources, |_, place, _| moving[place].2);
         }));
         for ((ema, source, _), slot) in moving.into_iter().zip(slots) {
             tensors[ema] = Some(match slot.is_whole() {
