@@ -18,6 +18,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::RulesError;
+use crate::profile::{MAX_UPDATES, Profile};
+use crate::schedule::Schedule;
 
 /// How the weights of a merge run from the oldest checkpoint to the newest.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -85,6 +87,48 @@ pub fn weights(count: usize, schedule: MergeSchedule) -> Result<Vec<f64>, RulesE
             (0..count).map(weight).collect()
         }
     })
+}
+
+/// The profile of a merge of every step of a window: `steps` steps up to and with step `last`.
+///
+/// With [`MergeSchedule::Linear`] it is the mean of the window. It is what a merge of checkpoints comes close to, and what
+/// `post_hoc` can be asked for.
+///
+/// # Errors
+///
+/// [`RulesError::InvalidConfig`] if `steps` is 0 or above `last` or [`MAX_UPDATES`], or a number of
+/// `schedule` is out of its range.
+///
+/// # Example
+///
+/// ```
+/// use burn_ema_rules::merge::{MergeSchedule, window};
+///
+/// let profile = window(1_000, 4, MergeSchedule::Linear)?;
+/// assert_eq!(profile.steps().collect::<Vec<_>>(), [997, 998, 999, 1_000]);
+/// assert_eq!(profile.weights(), [0.25; 4]);
+/// # Ok::<(), burn_ema_rules::RulesError>(())
+/// ```
+pub fn window(last: u64, steps: u64, schedule: MergeSchedule) -> Result<Profile, RulesError> {
+    if !(1..=last).contains(&steps) {
+        return invalid(
+            "steps",
+            format!(
+                "a window that ends at step {last} has between 1 and {last} steps, found {steps}"
+            ),
+        );
+    }
+    if steps > MAX_UPDATES {
+        return invalid(
+            "steps",
+            format!("a window has at most {MAX_UPDATES} steps, found {steps}"),
+        );
+    }
+    let start = last - steps + 1;
+    Profile::new(
+        Schedule { start, interval: 1 },
+        weights(steps as usize, schedule)?,
+    )
 }
 
 /// The weights of two running means of one run whose difference is the mean of what the later has seen and the earlier has

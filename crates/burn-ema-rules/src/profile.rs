@@ -49,15 +49,7 @@ impl TryFrom<Stored> for Profile {
     type Error = RulesError;
 
     fn try_from(Stored { schedule, weights }: Stored) -> Result<Self, RulesError> {
-        schedule.validate()?;
-        let shares = weights.iter().all(|weight| (0.0..=1.0).contains(weight));
-        match shares && !weights.is_empty() {
-            true => Ok(Self { schedule, weights }),
-            false => Err(RulesError::InvalidConfig {
-                field: "weights",
-                problem: "a profile needs at least one weight, and each weight in [0, 1]".into(),
-            }),
-        }
+        Self::new(schedule, weights)
     }
 }
 
@@ -134,6 +126,63 @@ fn reserved(updates: u64) -> Result<Vec<f64>, RulesError> {
 }
 
 impl Profile {
+    /// A profile with these weights: the first for step `start` of the schedule, and each later one an interval later.
+    ///
+    /// Weights may be negative, as those of an average without lag are.
+    ///
+    /// # Errors
+    ///
+    /// [`RulesError::InvalidConfig`] if the weights do not sum to 1 (up to a millionth of the sum of their absolute values), or the
+    /// interval is 0.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use burn_ema_rules::profile::Profile;
+    /// use burn_ema_rules::schedule::Schedule;
+    ///
+    /// // Twice the mean of two steps less the mean of the four before.
+    /// let schedule = Schedule { start: 10, interval: 1 };
+    /// let profile = Profile::new(schedule, vec![-0.25, -0.25, -0.25, -0.25, 1.0, 1.0])?;
+    /// assert_eq!(profile.mean_age(), 0.5 * 2.0 - 3.5);
+    /// # Ok::<(), burn_ema_rules::RulesError>(())
+    /// ```
+    pub fn new(schedule: Schedule, weights: Vec<f64>) -> Result<Self, RulesError> {
+        schedule.validate()?;
+        let sum: f64 = weights.iter().sum();
+        let size: f64 = weights.iter().map(|weight| weight.abs()).sum();
+        // NaN is not.
+        match size.is_finite() && (sum - 1.0).abs() <= 1e-6 * size {
+            true => Ok(Self { schedule, weights }),
+            false => Err(RulesError::InvalidConfig {
+                field: "weights",
+                problem: format!("the weights of a profile must sum to 1, found {sum}"),
+            }),
+        }
+    }
+
+    /// The profile of the online weights after optimizer step `step`, as a plain checkpoint holds them.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use burn_ema_rules::profile::Profile;
+    ///
+    /// let checkpoint = Profile::checkpoint(5_000);
+    /// assert_eq!(checkpoint.steps().collect::<Vec<_>>(), [5_000]);
+    /// assert_eq!(checkpoint.weights(), [1.0]);
+    /// ```
+    #[must_use]
+    pub fn checkpoint(step: u64) -> Self {
+        Self {
+            schedule: Schedule {
+                start: step,
+                interval: 1,
+            },
+            weights: vec![1.0],
+        }
+    }
+
     /// The weight of the weights that averaging started from (the copy at step `start`, or the initial weights), and
     /// then the weight of each update, the oldest first. The sum is 1.
     #[must_use]
@@ -149,6 +198,14 @@ impl Profile {
         updates.map(move |n| start.saturating_add(n.saturating_mul(interval)))
     }
 
+    /// The optimizer step of the last weight.
+    #[must_use]
+    pub fn last_step(&self) -> u64 {
+        let Schedule { start, interval } = self.schedule;
+        let updates = self.weights.len() as u64 - 1;
+        start.saturating_add(updates.saturating_mul(interval))
+    }
+
     /// The mean age of the averaged weights, in optimizer steps before the last update.
     ///
     /// `decay / (1 - decay)` for a constant decay, an update at each step and a long run.
@@ -159,7 +216,7 @@ impl Profile {
     }
 
     /// The age, in optimizer steps before the last update, at which half of the total weight is younger and half is
-    /// older.
+    /// older. With negative weights, the oldest such age.
     ///
     /// Between two updates the age is interpolated as if the decay were constant, so an EMA by half-life has that
     /// half-life after a long run. The age is never above that of the weights that averaging started from. No memory

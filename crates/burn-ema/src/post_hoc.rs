@@ -1,13 +1,44 @@
-//! EMAs that were not kept, from those that were: post-hoc EMA.
+//! Averages that were not kept, from snapshots that were: post-hoc EMA.
 //!
-//! An EMA by a power function is known by two numbers, the time at which it was stored and its exponent. Karras et
-//! al. 2023 (arXiv:2312.02696, section 3 and appendix C) store snapshots of a few such EMAs during a run,
-//! and afterwards combine them into one of any other width: the combination of their profiles that is closest to
-//! the wanted profile gives the weights with which the snapshots are summed.
+//! A snapshot is known by its profile: the weight that each step of the run has in it. The combination of the snapshots' profiles
+//! that is closest to the profile of the wanted average gives the weights with which the snapshots are summed, and both errors and the
+//! growth of rounding before any tensor is touched. [`combine`] sums them. Running statistics of the result are those of the last
+//! snapshot, which do not fit the combined weights exactly: [`reestimate`](crate::batch_norm::reestimate) them where BatchNorm
+//! matters.
 //!
-//! [`reconstruct`] finds the weights, and [`combine`] sums the snapshots. Running statistics of the result are those of the
-//! last snapshot, which do not fit the combined weights exactly:
-//! [`reestimate`](crate::batch_norm::reestimate) them where BatchNorm matters.
+//! # EMAs of any schedule, and plain checkpoints
+//!
+//! [`EmaModel::profile`](crate::EmaModel::profile) is the profile of an EMA, [`Profile::checkpoint`](crate::profile::Profile::checkpoint) that of
+//! a checkpoint, and [`merge::window`](crate::merge::window) that of a mean or a merge of a window:
+//!
+//! ```
+//! use burn::nn::LinearConfig;
+//! use burn_ema::merge::{MergeSchedule, window};
+//! use burn_ema::post_hoc::{Fit, combine, reconstruct_profiles};
+//! use burn_ema::{Decay, EmaConfig};
+//!
+//! let model = LinearConfig::new(2, 1).init(&Default::default());
+//! let mut ema = EmaConfig::new().with_decay(Decay::half_life(10.0)).init(&model);
+//! let (mut profiles, mut snapshots) = (Vec::new(), Vec::new());
+//! for step in 1..=320 {
+//!     // Train, then:
+//!     ema.update(&model)?;
+//!     if step % 10 == 0 {
+//!         profiles.push(ema.profile()?);
+//!         snapshots.push(ema.full_precision_model()); // or save it, and load it later
+//!     }
+//! }
+//! let quarter = window(320, 80, MergeSchedule::Linear)?;
+//! let reconstruction = reconstruct_profiles(&profiles, &quarter, Fit::default())?;
+//! assert!(reconstruction.change_error() < 0.03 && reconstruction.noise_gain() < 2.0);
+//! let model = combine(&reconstruction, snapshots)?;
+//! # Ok::<(), burn_ema::EmaError>(())
+//! ```
+//!
+//! # Power functions
+//!
+//! Karras et al. 2023 (arXiv:2312.02696, section 3 and appendix C) store snapshots of EMAs by power functions, whose profiles are known
+//! by two numbers, the time at which it was stored and the exponent. [`reconstruct`] solves for them by formula:
 //!
 //! ```
 //! use burn::nn::LinearConfig;
@@ -41,7 +72,9 @@
 use burn::module::Module;
 use burn::tensor::DType;
 
-pub use burn_ema_rules::post_hoc::{PowerProfile, Reconstruction, reconstruct};
+pub use burn_ema_rules::post_hoc::{
+    Fit, Measure, PowerProfile, Reconstruction, reconstruct, reconstruct_profiles,
+};
 
 use crate::error::EmaError;
 use crate::merge::SumPrecision;
@@ -59,15 +92,42 @@ use crate::policy::{BufferAction, Policy};
 ///
 /// [`EmaError::Merge`] if the number of models is not the number of weights, models differ in structure or in what is
 /// trainable, or the rounding of the snapshots, amplified by [`noise_gain`](Reconstruction::noise_gain), would be more than a
-/// tenth of the parameters.
+/// tenth of the parameters: see [`combine_within`].
 pub fn combine<M: Module>(
+    reconstruction: &Reconstruction,
+    models: impl IntoIterator<Item = M>,
+) -> Result<M, EmaError> {
+    combine_within(MOST_NOISE, reconstruction, models)
+}
+
+/// Combines stored snapshots as [`combine`] does, where rounding may change the parameters by up to `most_noise` of their size.
+///
+/// # Errors
+///
+/// As [`combine`], with `most_noise` for a tenth.
+///
+/// # Example
+///
+/// ```
+/// use burn::nn::LinearConfig;
+/// use burn_ema::post_hoc::{PowerProfile, combine_within, reconstruct};
+///
+/// let stored = [PowerProfile::new(50.0, 0.1)?, PowerProfile::new(100.0, 0.1)?];
+/// let reconstruction = reconstruct(&stored, PowerProfile::new(100.0, 0.12)?)?;
+/// let models = || stored.iter().map(|_| LinearConfig::new(2, 1).init(&Default::default()));
+/// assert!(combine_within(1e-9, &reconstruction, models()).is_err());
+/// assert!(combine_within(f64::INFINITY, &reconstruction, models()).is_ok());
+/// # Ok::<(), burn_ema::EmaError>(())
+/// ```
+pub fn combine_within<M: Module>(
+    most_noise: f64,
     reconstruction: &Reconstruction,
     models: impl IntoIterator<Item = M>,
 ) -> Result<M, EmaError> {
     let policy = Policy::new().with_buffers(BufferAction::Copy);
     weighted(reconstruction.normalized(), models, |first, weight| {
         let sum = Sum::of(first, weight, &policy, SumPrecision::AtLeastF32)?;
-        check_noise(&sum, reconstruction.noise_gain())?;
+        check_noise(&sum, reconstruction, most_noise)?;
         Ok(sum)
     })
 }
@@ -77,18 +137,40 @@ const MOST_NOISE: f64 = 0.1;
 /// The same of what is worth a warning.
 const NOTABLE_NOISE: f64 = 0.01;
 
+/// The relative precision of floats of this dtype: half of the distance from 1 to the next number. For [`Fit`] and
+/// [`Reconstruction::noise`]; 0 for what is no float.
+///
+/// # Example
+///
+/// ```
+/// use burn::tensor::DType;
+/// use burn_ema::post_hoc::precision;
+///
+/// assert_eq!([DType::F32, DType::BF16].map(precision), [2.0_f64.powi(-24), 2.0_f64.powi(-8)]);
+/// ```
+#[must_use]
+pub fn precision(dtype: DType) -> f64 {
+    dtype.finfo().map_or(0.0, |info| 0.5 * info.epsilon)
+}
+
 /// Checks that the rounding of the snapshots does not drown what they hold.
-fn check_noise(sum: &Sum, gain: f64) -> Result<(), EmaError> {
-    let precision = |dtype: DType| dtype.finfo().map_or(0.0, |info| 0.5 * info.epsilon);
+fn check_noise(
+    sum: &Sum,
+    reconstruction: &Reconstruction,
+    most_noise: f64,
+) -> Result<(), EmaError> {
     let coarsest = sum.dtypes().map(|dtype| (precision(dtype), dtype));
-    let Some((epsilon, dtype)) = coarsest.max_by(|a, b| a.0.total_cmp(&b.0)) else {
+    let Some((precision, dtype)) = coarsest.max_by(|a, b| a.0.total_cmp(&b.0)) else {
         return Ok(());
     };
-    let noise = gain * epsilon;
-    if noise > MOST_NOISE {
+    let noise = reconstruction.noise(precision);
+    // NaN is not.
+    let is_within = noise <= most_noise;
+    if !is_within {
         return invalid(format!(
-            "the weights of the snapshots sum to {gain:.3e} in absolute value, which amplifies the rounding of {dtype:?} to \
-             {:.0} % of the parameters: store snapshots in a wider dtype, or leave out EMAs of similar width",
+            "the weights of the snapshots sum to {:.3e} in absolute value, which amplifies the rounding of {dtype:?} to {:.0} % \
+             of the parameters: store snapshots in a wider dtype, leave out EMAs of similar width, or allow it with `combine_within`",
+            reconstruction.noise_gain(),
             100.0 * noise
         ));
     }

@@ -1,7 +1,11 @@
 //! Post-hoc EMA against the numbers of EDM2's algorithm, computed in f64, and against EMAs that were kept.
 
 use burn::module::Module;
-use burn_ema::post_hoc::{PowerProfile, combine, reconstruct};
+use burn::tensor::DType;
+use burn_ema::post_hoc::{
+    Fit, PowerProfile, combine, combine_within, precision, reconstruct, reconstruct_profiles,
+};
+use burn_ema::profile::Profile;
 use burn_ema::{Decay, EmaConfig};
 use burn_ema_tests::backend::{device, elsewhere};
 use burn_ema_tests::models::{Mixed, Weights};
@@ -43,6 +47,105 @@ fn reconstructed_model_is_close_to_the_ema_that_was_not_kept() {
     for (found, expected) in found.iter().zip(expected) {
         assert!((found - expected).abs() < 0.01, "{found} and {expected}");
     }
+}
+
+/// A walk of independent steps: there the error in changes is what is measured. The last model is the way of 1.
+#[test]
+fn errors_in_changes_are_those_that_are_measured() {
+    const STEPS: u64 = 512;
+    const WIDTH: usize = 4_000;
+    let mut state = 1_u64;
+    let mut step = || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        ((state >> 40) as f32 / (1 << 24) as f32 - 0.5) * 0.1
+    };
+    let mut online = vec![0.0_f32; WIDTH];
+    let source = Weights::new(&online, &device());
+    let half_life = |share: f64| Decay::half_life(share * STEPS as f64);
+    let ema = |decay| EmaConfig::new().with_decay(decay).init(&source);
+    let (mut narrow, mut mean) = (ema(half_life(0.02)), ema(Decay::equal_weights()));
+    let (mut wide, mut merged) = (ema(half_life(0.05)), ema(Decay::minus_sqrt()));
+    let mut stored: [(Vec<Profile>, Vec<Weights>); 3] = Default::default();
+    for n in 1..=STEPS {
+        for x in &mut online {
+            *x += step();
+        }
+        let model = source.with(&online);
+        for ema in [&mut narrow, &mut mean, &mut wide, &mut merged] {
+            ema.update(&model).unwrap();
+        }
+        if n % (STEPS / 16) == 0 {
+            for ((profiles, models), ema) in stored.iter_mut().zip([&narrow, &mean]) {
+                profiles.push(ema.profile().unwrap());
+                models.push(ema.full_precision_model());
+            }
+            stored[2].0.push(Profile::checkpoint(n));
+            stored[2].1.push(model);
+        }
+    }
+    let distance = |a: &[f64], b: &[f64]| {
+        let squares = a.iter().zip(b).map(|(a, b)| (a - b).powi(2));
+        squares.sum::<f64>().sqrt()
+    };
+    let last: Vec<f64> = online.iter().copied().map(f64::from).collect();
+    for (name, (profiles, models)) in ["EMA of 2 %", "mean", "checkpoints"].iter().zip(&stored) {
+        for (what, wanted) in [("EMA of 5 %", &wide), ("minus-sqrt merge", &merged)] {
+            let profile = wanted.profile().unwrap();
+            let found = reconstruct_profiles(profiles, &profile, Fit::default()).unwrap();
+            let combined = numbers_at(&combine(&found, models.clone()).unwrap(), "w");
+            let expected = numbers_at(&wanted.full_precision_model(), "w");
+            let measured = distance(&combined, &expected) / distance(&last, &expected);
+            let predicted = found.change_error();
+            println!(
+                "{name} for {what}: predicted {predicted:.5}, measured {measured:.5}, in weights {:.5}, gain {:.2}",
+                found.relative_error(),
+                found.noise_gain()
+            );
+            // Rounding of f32, and the spread of a sample.
+            let tolerance = 0.1 * predicted + 4.0 * found.noise(precision(DType::F32));
+            assert!(
+                (measured - predicted).abs() < tolerance,
+                "{name} for {what}"
+            );
+        }
+    }
+}
+
+#[test]
+fn profile_of_an_ema_is_that_of_its_updates() {
+    let config = EmaConfig::new().with_start(2).with_interval(3);
+    let config = config.with_decay(Decay::equal_weights());
+    let model = Weights::new(&[1.0], &device());
+    let mut ema = config.init(&model);
+    for _ in 0..8 {
+        ema.update(&model).unwrap();
+    }
+    let profile = ema.profile().unwrap();
+    assert_eq!(profile, config.profile(2).unwrap());
+    assert_eq!(profile.last_step(), 8);
+    ema.update(&model).unwrap();
+    assert_eq!(ema.profile().unwrap().last_step(), 8);
+
+    for _ in 0..2 {
+        ema.update_weighted(&model, 0.5).unwrap();
+    }
+    let error = ema.profile().unwrap_err().to_string();
+    assert!(error.contains("3 updates that count as 2.5"), "{error}");
+}
+
+#[test]
+fn noise_is_allowed_where_the_caller_says_so() {
+    let stored: Vec<PowerProfile> = (25..51)
+        .map(|i| profile(1000.0, f64::from(i) * 0.002))
+        .collect();
+    let reconstruction = reconstruct(&stored, profile(1000.0, 0.20)).unwrap();
+    let models = || stored.iter().map(|_| Weights::new(&[1.0], &device()));
+    let error = combine(&reconstruction, models()).unwrap_err().to_string();
+    assert!(error.contains("`combine_within`"), "{error}");
+    assert!(combine_within(f64::INFINITY, &reconstruction, models()).is_ok());
+    assert!(combine_within(f64::NAN, &reconstruction, models()).is_err());
 }
 
 #[test]

@@ -10,6 +10,8 @@ mod framework_runs;
 mod merge;
 #[cfg(feature = "post-hoc")]
 mod post_hoc;
+#[cfg(feature = "post-hoc")]
+mod post_hoc_any;
 mod power_function;
 #[cfg(feature = "presets")]
 mod preset_arguments;

@@ -35,7 +35,7 @@ mod slerp;
 mod soup;
 pub(crate) mod sum;
 
-pub use burn_ema_rules::merge::{MergeSchedule, best, range_weights, weights};
+pub use burn_ema_rules::merge::{MergeSchedule, best, range_weights, weights, window};
 pub use range::range_mean;
 pub use soup::Soup;
 

@@ -56,7 +56,7 @@ fn shares(from: &BridgeTensor, to: &BridgeTensor, t: f64) -> [f64; 2] {
     let norms = dot(from, from) * dot(to, to);
     let cosine = dot(from, to) / norms.sqrt();
     // Of nothing, or of zeros, there is no angle.
-    if !(cosine.abs() <= MOST_COSINE) {
+    if cosine.is_nan() || cosine.abs() > MOST_COSINE {
         return [1.0 - t, t];
     }
     let angle = cosine.acos();

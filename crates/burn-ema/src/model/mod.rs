@@ -15,6 +15,7 @@ use std::sync::OnceLock;
 use burn::module::Module;
 use burn::tensor::kind::BridgeTensor;
 use burn::tensor::{DType, Device};
+use burn_ema_rules::profile::Profile;
 
 use crate::burn_facts::rank;
 use crate::counters::Counters;
@@ -175,6 +176,42 @@ impl<M: Module> EmaModel<M> {
     /// The configuration that the EMA was created with.
     pub fn config(&self) -> &EmaConfig {
         &self.config
+    }
+
+    /// The weight that each past step has in the EMA, if no step was skipped: of what it is now, for
+    /// [`post_hoc`](crate::post_hoc), for example.
+    ///
+    /// # Errors
+    ///
+    /// [`EmaError::InvalidConfig`] if updates had [weights](Self::update_weighted), which an EMA does not list; or as
+    /// [`EmaConfig::profile`].
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use burn::nn::LinearConfig;
+    /// use burn_ema::{Decay, EmaConfig};
+    ///
+    /// let model = LinearConfig::new(2, 1).init(&Default::default());
+    /// let mut ema = EmaConfig::new().with_decay(Decay::weight(0.5)).init(&model);
+    /// ema.update(&model)?;
+    /// ema.update(&model)?;
+    /// assert_eq!(ema.profile()?.weights(), [0.25, 0.25, 0.5]);
+    /// # Ok::<(), burn_ema::EmaError>(())
+    /// ```
+    pub fn profile(&self) -> Result<Profile, EmaError> {
+        let Counters {
+            updates, weight, ..
+        } = self.counters;
+        if weight != updates as f64 {
+            return Err(EmaError::InvalidConfig {
+                field: "decay",
+                problem: format!(
+                    "{updates} updates that count as {weight} have no profile: make it of their weights with `Profile::new`"
+                ),
+            });
+        }
+        self.config.profile(updates)
     }
 
     /// What happens to each tensor, and what it costs.

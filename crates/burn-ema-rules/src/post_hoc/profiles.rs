@@ -1,0 +1,240 @@
+//! Averages of any kind, by their weights at every step.
+
+use nalgebra::{DMatrix, DVector};
+use serde::{Deserialize, Serialize};
+
+use crate::error::RulesError;
+use crate::post_hoc::reconstruction::{Reconstruction, invalid, normalized};
+use crate::profile::Profile;
+
+/// The most points at which profiles are compared: every step of a run that has no more.
+const MOST_POINTS: u64 = 16_384;
+
+/// Directions of less than this, relative to the strongest, are rounding and not used.
+const NEGLIGIBLE: f64 = 1e-12;
+
+/// By what measure a combination is closest to what is wanted. See the [two errors](crate::post_hoc#two-errors).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Measure {
+    /// The weights of the models: Karras et al.
+    Weights,
+    /// The shares of the changes of the steps.
+    Changes,
+}
+
+/// How [`reconstruct_profiles`] chooses among combinations.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Fit {
+    /// What is to be small. Default: the error in changes.
+    pub measure: Measure,
+    /// The relative precision of what is stored, finite and at least 0: 2^-24 for f32 (the default), 2^-8 for bf16, 2^-11 for f16.
+    ///
+    /// Large weights of both signs amplify rounding, so `precision` times the norm of the weights counts as an error beside the
+    /// other: a combination of bf16 snapshots is smoother than one of f32 snapshots, and a little further off. At 0 rounding does
+    /// not count.
+    pub precision: f64,
+}
+
+impl Default for Fit {
+    fn default() -> Self {
+        Self {
+            measure: Measure::Changes,
+            precision: 2.0_f64.powi(-24),
+        }
+    }
+}
+
+/// Finds the combination of stored averages whose profile is closest to the profile `wanted`.
+///
+/// Profiles come from a configuration ([`Schedule::profile`](crate::schedule::Schedule::profile) at the number of updates that the
+/// snapshot has had), from [`Profile::checkpoint`] for plain checkpoints, and from [`merge::window`](crate::merge::window) for
+/// means and merges of a window. Least squares over every step of the run, in f64; of runs over 16,384 steps, over that
+/// many points.
+///
+/// # Errors
+///
+/// [`RulesError::Reconstruction`] if `stored` is empty, a stored profile is later than `wanted`, `wanted` is a single step, the
+/// precision is out of its range, or the stored profiles have nothing in common with `wanted`.
+///
+/// # Example
+///
+/// ```
+/// use burn_ema_rules::decay::Decay;
+/// use burn_ema_rules::merge::{MergeSchedule, window};
+/// use burn_ema_rules::post_hoc::{Fit, reconstruct_profiles};
+/// use burn_ema_rules::schedule::Schedule;
+///
+/// // One EMA was kept, and saved 32 times. Wanted: the mean of the last quarter of the run.
+/// let (decay, schedule) = (Decay::half_life(20.0), Schedule::default());
+/// let stored: Vec<_> = (1..=32).map(|n| schedule.profile(&decay, n * 1024 / 32)).collect::<Result<_, _>>()?;
+/// let found = reconstruct_profiles(&stored, &window(1024, 256, MergeSchedule::Linear)?, Fit::default())?;
+/// assert!(found.change_error() < 0.02 && found.noise_gain() < 2.0);
+/// # Ok::<(), burn_ema_rules::RulesError>(())
+/// ```
+pub fn reconstruct_profiles(
+    stored: &[Profile],
+    wanted: &Profile,
+    fit: Fit,
+) -> Result<Reconstruction, RulesError> {
+    if stored.is_empty() {
+        return invalid("there are no stored averages: give at least one profile".into());
+    }
+    if !(fit.precision.is_finite() && fit.precision >= 0.0) {
+        return invalid(format!(
+            "the precision of what is stored must be finite and at least 0, found {}",
+            fit.precision
+        ));
+    }
+    let last = wanted.last_step();
+    if let Some(later) = stored.iter().find(|profile| profile.last_step() > last) {
+        return invalid(format!(
+            "the average of step {} has seen weights from after {last}: leave it out",
+            later.last_step()
+        ));
+    }
+    let profiles = || stored.iter().chain([wanted]);
+    let first = profiles()
+        .filter_map(|profile| profile.steps().next())
+        .min();
+    let first = first.unwrap_or(last);
+    if first == last {
+        return invalid(format!(
+            "all profiles are step {last} alone: take the checkpoint of that step"
+        ));
+    }
+    let points = Points::between(first, last);
+    let shares: Vec<Vec<f64>> = profiles().map(|profile| points.shares(profile)).collect();
+    let of_weights = points.problem(&shares, Measure::Weights);
+    let of_changes = points.problem(&shares, Measure::Changes);
+    let problem = match fit.measure {
+        Measure::Weights => &of_weights,
+        Measure::Changes => &of_changes,
+    };
+    let (weights, normalized) = normalized(problem.solve(fit.precision))?;
+    Ok(Reconstruction {
+        relative_error: of_weights.error(&normalized),
+        change_error: of_changes.error(&normalized),
+        weights: weights.iter().copied().collect(),
+        normalized: normalized.iter().copied().collect(),
+    })
+}
+
+/// The steps at which profiles are compared.
+struct Points {
+    /// In ascending order, the first being the first step that has a weight.
+    steps: Vec<u64>,
+    last: u64,
+}
+
+impl Points {
+    fn between(first: u64, last: u64) -> Self {
+        let stride = (last - first).div_ceil(MOST_POINTS);
+        let others = (first + 1..=last).step_by(stride as usize);
+        Self {
+            steps: [first].into_iter().chain(others).collect(),
+            last,
+        }
+    }
+
+    /// The weight that a profile has at each point and after it.
+    fn shares(&self, profile: &Profile) -> Vec<f64> {
+        let steps: Vec<u64> = profile.steps().collect();
+        let mut newest_first = steps.iter().zip(profile.weights()).rev().peekable();
+        let mut share = 0.0;
+        let mut shares: Vec<f64> = self
+            .steps
+            .iter()
+            .rev()
+            .map(|point| {
+                while let Some((_, weight)) = newest_first.next_if(|(step, _)| *step >= point) {
+                    share += weight;
+                }
+                share
+            })
+            .collect();
+        shares.reverse();
+        shares
+    }
+
+    /// Least squares for the last of `shares`, by all others. What stands for several steps counts as many times.
+    fn problem(&self, shares: &[Vec<f64>], measure: Measure) -> Problem {
+        let ends = self.steps[1..].iter().copied().chain([self.last + 1]);
+        let widths: Vec<f64> = ends
+            .zip(&self.steps)
+            .map(|(end, step)| (end - step) as f64)
+            .collect();
+        let row = |shares: &[f64], point: usize| match measure {
+            Measure::Weights => {
+                let after = shares.get(point + 1).copied().unwrap_or(0.0);
+                (shares[point] - after) / widths[point].sqrt()
+            }
+            Measure::Changes => shares[point + 1] * widths[point + 1].sqrt(),
+        };
+        let rows = match measure {
+            Measure::Weights => self.steps.len(),
+            Measure::Changes => self.steps.len() - 1,
+        };
+        let (wanted, stored) = shares.split_last().expect("the wanted one is there");
+        let target = DVector::from_fn(rows, |point, _| row(wanted, point));
+        let scale = match measure {
+            Measure::Weights => target.norm(),
+            Measure::Changes => {
+                let lacking = |point: usize| (1.0 - wanted[point + 1]).powi(2) * widths[point + 1];
+                (0..rows).map(lacking).sum::<f64>().sqrt()
+            }
+        };
+        Problem {
+            basis: DMatrix::from_fn(rows, stored.len(), |point, column| {
+                row(&stored[column], point)
+            }),
+            target,
+            scale,
+        }
+    }
+}
+
+/// `basis * weights` is to be close to `target`.
+struct Problem {
+    basis: DMatrix<f64>,
+    target: DVector<f64>,
+    /// The distance that is an error of 1.
+    scale: f64,
+}
+
+impl Problem {
+    /// The weights that make the square of the error, and of `precision` times the weights, least.
+    fn solve(&self, precision: f64) -> DVector<f64> {
+        let (rows, columns) = self.basis.shape();
+        // The weights themselves are further rows. So there are at least as many as columns, too.
+        let ridge = precision * self.scale;
+        let whole = DMatrix::from_fn(rows + columns, columns + 1, |row, column| {
+            match (row < rows, column < columns) {
+                (true, true) => self.basis[(row, column)],
+                (true, false) => self.target[row],
+                (false, _) if row - rows == column => ridge,
+                (false, _) => 0.0,
+            }
+        });
+        // The singular values are those of the small factor.
+        let factor = whole.qr().unpack_r();
+        let basis = factor.view((0, 0), (columns, columns)).into_owned();
+        let target = factor.view((0, columns), (columns, 1)).into_owned();
+        let svd = basis.svd(true, true);
+        let negligible = NEGLIGIBLE * svd.singular_values.max();
+        let solution = svd
+            .solve(&target, negligible)
+            .expect("both factors were asked for");
+        solution.column(0).into_owned()
+    }
+
+    /// The distance from the target, relative to the scale.
+    fn error(&self, weights: &DVector<f64>) -> f64 {
+        let distance = (&self.basis * weights - &self.target).norm();
+        match distance == 0.0 {
+            true => 0.0,
+            false => distance / self.scale,
+        }
+    }
+}
