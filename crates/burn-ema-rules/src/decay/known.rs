@@ -18,8 +18,10 @@ use crate::decay::image_ramp_up::ImageRampUp;
 use crate::decay::linear_warmup::LinearWarmup;
 use crate::decay::per_step::PerStep;
 use crate::decay::power_function::{PowerFunction, gamma_of_sigma_rel};
+use crate::decay::power_law::PowerLaw;
 use crate::decay::power_warmup::PowerWarmup;
 use crate::decay::progress::Progress;
+use crate::decay::restarted_mean::RestartedMean;
 use crate::decay::tf_ramp::TfRamp;
 use crate::decay::weight::Weight;
 use crate::error::RulesError;
@@ -45,6 +47,8 @@ use crate::error::RulesError;
 /// | [`Annealing`] | `n / (gamma + n)`, up to a maximum |
 /// | [`equal_weights`](Self::equal_weights), [`EqualWeights`] | `n / (n + 1)`: the mean |
 /// | [`sigma_rel`](Self::sigma_rel), [`one_minus_power`](Self::one_minus_power), [`PowerFunction`] | `(n / (n + 1))^(gamma + 1)` |
+/// | [`RestartedMean`] | the mean of a window, which begins anew |
+/// | [`PowerLaw`] | `1 - (rho + gamma n)^-power` |
 /// | [`custom`](Self::custom) | the result of your function |
 ///
 /// [`per_step`](Self::per_step), [`debiased`](Self::debiased) and [`copy_first`](Self::copy_first) modify a schedule.
@@ -93,6 +97,10 @@ pub enum Decay {
     EqualWeights(EqualWeights),
     /// See [`PowerFunction`].
     PowerFunction(PowerFunction),
+    /// See [`RestartedMean`].
+    RestartedMean(RestartedMean),
+    /// See [`PowerLaw`].
+    PowerLaw(PowerLaw),
     /// See [`Custom`].
     Custom(Custom),
     /// See [`PerStep`].
@@ -528,6 +536,8 @@ impl Decay {
             Self::Annealing(schedule) => schedule,
             Self::EqualWeights(schedule) => schedule,
             Self::PowerFunction(schedule) => schedule,
+            Self::RestartedMean(schedule) => schedule,
+            Self::PowerLaw(schedule) => schedule,
             Self::Custom(schedule) => schedule,
             Self::PerStep(schedule) => schedule,
             Self::Debiased(schedule) => schedule,
@@ -564,5 +574,5 @@ macro_rules! from_schedules {
 
 from_schedules! {
     Constant HalfLife PowerWarmup Weight TfRamp ExponentialWarmup LinearWarmup CosineWarmup ImageRampUp Annealing
-    EqualWeights PowerFunction Custom PerStep Debiased CopyFirst
+    EqualWeights PowerFunction RestartedMean PowerLaw Custom PerStep Debiased CopyFirst
 }

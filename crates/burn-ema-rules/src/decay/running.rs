@@ -44,7 +44,8 @@ impl Running {
             | Decay::Weight(_)
             | Decay::HalfLife(_)
             | Decay::EqualWeights(_)
-            | Decay::PowerFunction(_) => schedule.retained(at.first(), at.updates),
+            | Decay::PowerFunction(_)
+            | Decay::RestartedMean(_) => schedule.retained(at.first(), at.updates),
             Decay::PowerWarmup(_)
             | Decay::TfRamp(_)
             | Decay::ExponentialWarmup(_)
@@ -52,6 +53,7 @@ impl Running {
             | Decay::CosineWarmup(_)
             | Decay::ImageRampUp(_)
             | Decay::Annealing(_)
+            | Decay::PowerLaw(_)
             | Decay::Custom(_) => self.counted(schedule, at),
         }
     }

@@ -3,8 +3,8 @@
 use burn_ema_rules::RulesError;
 use burn_ema_rules::decay::{
     Annealing, Clock, Constant, CosineWarmup, Decay, DecaySchedule, Ends, EqualWeights,
-    ExponentialWarmup, ImageRampUp, LinearWarmup, PowerFunction, PowerWarmup, Progress, TfRamp,
-    Ticks, Weight,
+    ExponentialWarmup, ImageRampUp, LinearWarmup, PowerFunction, PowerLaw, PowerWarmup, Progress,
+    RestartedMean, TfRamp, Ticks, Weight,
 };
 use burn_ema_rules::schedule::Schedule;
 use proptest::prelude::*;
@@ -100,6 +100,22 @@ fn simple_decay() -> impl Strategy<Value = Decay> {
         .into()),
         (0..5_u64).prop_map(|prior| EqualWeights { prior }.into()),
         (-0.9..30.0).prop_map(|gamma| PowerFunction { gamma }.into()),
+        (1..6_u64, 0..6_u64).prop_map(|(window, more)| {
+            let every = window + more;
+            RestartedMean { window, every }.into()
+        }),
+        (0.2..20.0, 0.1..3.0, 0.1..2.0, 0.0..0.1, clock()).prop_map(
+            |(rho, gamma, power, min_weight, clock)| {
+                PowerLaw {
+                    rho,
+                    gamma,
+                    power,
+                    min_weight,
+                    clock,
+                }
+                .into()
+            }
+        ),
         (0.5..1.0).prop_map(|low: f64| Decay::custom("waves", move |at: Progress| {
             low + (1.0 - low) * (at.updates as f64).sin().abs()
         })),

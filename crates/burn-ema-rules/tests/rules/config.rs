@@ -3,8 +3,8 @@
 use burn_ema_rules::RulesError;
 use burn_ema_rules::decay::{
     Annealing, Clock, Constant, CosineWarmup, Decay, DecaySchedule, Ends, EqualWeights,
-    ExponentialWarmup, HalfLife, ImageRampUp, LinearWarmup, PowerFunction, PowerWarmup, Progress,
-    TfRamp, Ticks, Weight,
+    ExponentialWarmup, HalfLife, ImageRampUp, LinearWarmup, PowerFunction, PowerLaw, PowerWarmup,
+    Progress, RestartedMean, TfRamp, Ticks, Weight,
 };
 use burn_ema_rules::schedule::Schedule;
 use proptest::prelude::*;
@@ -159,6 +159,16 @@ fn stored_schedules_load() {
         Annealing::new(0.0002, 100.0).into(),
         EqualWeights { prior: 1 }.into(),
         PowerFunction { gamma: 16.97 }.into(),
+        RestartedMean {
+            window: 500,
+            every: 5000,
+        }
+        .into(),
+        PowerLaw {
+            rho: 10.0,
+            ..PowerLaw::new(0.5)
+        }
+        .into(),
         Decay::constant(0.999).per_step(),
         Decay::weight(0.1).per_step().debiased(),
         Decay::constant(0.9).copy_first(2),
@@ -294,6 +304,34 @@ fn each_schedule_says_what_is_wrong_with_it() {
         (
             PowerFunction { gamma: -1.0 }.into(),
             "PowerFunction: gamma must be finite and above -1, found -1",
+        ),
+        (
+            RestartedMean {
+                window: 4,
+                every: 3,
+            }
+            .into(),
+            "RestartedMean: window must be in [1, every], found 4",
+        ),
+        (
+            RestartedMean {
+                window: 0,
+                every: 3,
+            }
+            .into(),
+            "RestartedMean: window must be in [1, every], found 0",
+        ),
+        (
+            PowerLaw {
+                rho: 0.0,
+                ..PowerLaw::new(0.5)
+            }
+            .into(),
+            "PowerLaw: rho must be finite and above 0, found 0",
+        ),
+        (
+            PowerLaw::new(-0.5).into(),
+            "PowerLaw: power must be finite and above 0, found -0.5",
         ),
     ] {
         // Also in what changes a schedule.

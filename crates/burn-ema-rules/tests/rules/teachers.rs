@@ -6,7 +6,8 @@
 use std::f64::consts::PI;
 
 use burn_ema_rules::decay::{
-    CosineWarmup, Decay, DecaySchedule, Ends, LinearWarmup, PowerFunction, Progress,
+    Clock, CosineWarmup, Decay, DecaySchedule, Ends, LinearWarmup, PowerFunction, PowerLaw,
+    Progress, RestartedMean,
 };
 use burn_ema_rules::schedule::Schedule;
 
@@ -31,6 +32,58 @@ fn cosine(to: f64, ends: Ends) -> CosineWarmup {
         ends,
         ..CosineWarmup::new(0.9, to, 8)
     }
+}
+
+/// OLMo-core's `ModelMergeCallback` with a window of 3 at steps 4 and 8: 4 and 22/3.
+#[test]
+fn restarted_mean_is_the_merge_of_olmo() {
+    let mean = RestartedMean {
+        window: 3,
+        every: 4,
+    };
+    let expected = [1.0, 4.0, 3.5, 4.0, 4.0, 6.0, 6.5, 22.0 / 3.0];
+    assert_emas(Schedule::default(), mean, expected);
+}
+
+/// BEMA's average `E`, of TRL and of the authors' online callback with a lag of 3.
+#[test]
+fn power_law_is_the_average_of_bema() {
+    let inclusive = |offset| Clock {
+        inclusive: true,
+        offset,
+        ..Clock::default()
+    };
+    let trl = PowerLaw {
+        rho: 10.0,
+        clock: inclusive(0),
+        ..PowerLaw::new(0.5)
+    };
+    let expected = [
+        1.30151134458,
+        2.08049792038,
+        2.33552191238,
+        3.04763363513,
+        4.32632913216,
+        4.74474684912,
+        5.29172608168,
+        6.1657746264,
+    ];
+    assert_emas(Schedule::default(), trl, expected);
+    let online = PowerLaw {
+        clock: inclusive(-3),
+        ..PowerLaw::new(0.5)
+    };
+    let expected = [
+        2.0,
+        4.0,
+        3.0,
+        4.41421356237,
+        6.48446832739,
+        6.2422341637,
+        6.5811173479,
+        7.56862205545,
+    ];
+    assert_emas(Schedule::default(), online, expected);
 }
 
 /// `byol/utils/schedules.py`, MoCo v3's `main_moco.py`, DINO and DINOv2: by the number of updates before, over the total.
