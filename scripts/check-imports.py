@@ -30,7 +30,7 @@ LAYERS = {
         schedule
         profile
         merge
-        presets post_hoc
+        presets post_hoc bema
     """,
     "burn-ema-kernels": """
         average batch
@@ -48,7 +48,7 @@ LAYERS = {
         store
         engine record
         model
-        merge batch_norm submodule
+        merge batch_norm submodule lag window
         post_hoc
     """,
     "burn-ema-train": """

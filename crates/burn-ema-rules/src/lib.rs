@@ -31,6 +31,7 @@
 //! | start late, or update every few optimizer steps | [`schedule`] |
 //! | know the weight of each past step | [`profile`] |
 //! | combine checkpoints | [`merge`] |
+//! | correct an average for its lag | [`bema`] |
 //! | take over the arguments of timm, diffusers, mmengine and others | `presets` (feature `presets`, on by default) |
 //! | choose the width of an EMA after the run | `post_hoc` (feature `post-hoc`, on by default) |
 //!
@@ -45,6 +46,7 @@
 //! serde_json = { version = "1", features = ["float_roundtrip"] }
 //! ```
 
+pub mod bema;
 pub mod decay;
 pub mod error;
 pub mod merge;

@@ -30,6 +30,8 @@
 //! | run on the EMA | [`EmaModel::model`], [`EmaModel::training_model`], [`EmaModel::evaluate_in`], [`exchange::Stored`] |
 //! | compute BatchNorm's running statistics from data | [`EmaModel::reestimate`], [`batch_norm`] |
 //! | let training continue from the EMA | [`write_back::WriteBack`] |
+//! | keep the mean of the last updates | [`window`] |
+//! | average without lag | [`lag`] |
 //! | merge checkpoints, make a soup of models, take a window out of a mean | [`merge`] |
 //! | choose the width of an EMA after training | `post_hoc` (feature `post-hoc`, on by default) |
 //! | keep the EMA as a field of the model, as GAN code does | [`submodule`] |
@@ -50,6 +52,7 @@ mod store;
 mod walk;
 
 pub mod batch_norm;
+pub mod lag;
 pub mod merge;
 pub mod plan;
 pub mod policy;
@@ -58,6 +61,7 @@ pub mod post_hoc;
 #[doc(hidden)]
 pub mod record;
 pub mod submodule;
+pub mod window;
 
 #[cfg(feature = "presets")]
 pub use burn_ema_rules::presets;

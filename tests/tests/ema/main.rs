@@ -15,6 +15,7 @@ mod field;
 #[path = "../../../crates/burn-ema-rules/tests/rules/framework_runs.rs"]
 mod framework_runs;
 mod kernels;
+mod lag;
 mod lora;
 mod merge;
 mod modes;
@@ -34,4 +35,5 @@ mod structure;
 mod update;
 mod walk;
 mod weighted;
+mod window;
 mod write_back;

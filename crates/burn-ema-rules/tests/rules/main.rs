@@ -2,6 +2,7 @@
 
 mod allocations;
 mod arbitrary;
+mod bema;
 mod config;
 mod debiased;
 mod formulas;

@@ -3,6 +3,7 @@
 pub(crate) mod carry;
 pub(crate) mod config;
 pub(crate) mod exchange;
+pub(crate) mod formed;
 pub(crate) mod module;
 pub(crate) mod set;
 pub(crate) mod update;

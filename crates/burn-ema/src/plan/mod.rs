@@ -26,7 +26,7 @@ pub(crate) struct Plan {
 }
 
 /// One tensor.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Entry {
     /// Shape in the model when the plan was made.
     pub(crate) shape: Shape,
