@@ -1,5 +1,6 @@
 //! EMAs in Burn's Learner.
 
+mod bema;
 mod devices;
 mod members;
 mod no_ema;

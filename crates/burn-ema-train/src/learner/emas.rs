@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 
 use burn::module::Module;
+use burn_ema::lag::{BEMA, BEMA_FIRST, bema_model};
 use burn_ema::{EmaError, EmaModel, EmaSet};
 
 use crate::learner::WithEma;
@@ -15,6 +16,9 @@ pub(super) struct Snapshot<M> {
     /// Those of the others, with their names.
     others: OnceLock<Vec<(String, M)>>,
 }
+
+/// An EMA and its name. `None` before training has begun.
+type Running<M> = (String, Option<EmaModel<M>>);
 
 impl<M> Snapshot<M> {
     pub(super) fn new() -> Self {
@@ -78,7 +82,7 @@ impl<M: Module, V> WithEma<M, V> {
 
     /// Runs `step` on the EMA model that was chosen.
     pub(crate) fn on_ema<T>(&self, step: impl FnOnce(&M) -> T) -> T {
-        let as_it_is = || self.usable(self.running_emas().swap_remove(self.chosen).1);
+        let as_it_is = || self.usable(&self.running_emas().swap_remove(self.chosen));
         let make = || self.or_stop(self.chosen_model(), as_it_is);
         match &self.snapshot {
             Some(snapshot) => step(snapshot.chosen.get_or_init(make)),
@@ -102,18 +106,17 @@ impl<M: Module, V> WithEma<M, V> {
     }
 
     fn chosen_model(&self) -> Result<M, EmaError> {
-        let (_, ema) = self.running_emas().swap_remove(self.chosen);
-        self.reestimated(ema)
+        self.reestimated(&self.running_emas().swap_remove(self.chosen))
     }
 
     fn other_models(&self) -> Vec<(String, M)> {
         let mut emas = self.running_emas();
         emas.remove(self.chosen);
-        let model = |ema: Option<EmaModel<M>>| {
-            self.or_stop(self.reestimated(ema.clone()), || self.usable(ema))
-        };
-        let emas = emas.into_iter();
-        emas.map(|(name, ema)| (name, model(ema))).collect()
+        // The first weights are no average.
+        emas.retain(|(name, _)| self.bema.is_none() || name != BEMA_FIRST);
+        let model = |ema: &Running<M>| self.or_stop(self.reestimated(ema), || self.usable(ema));
+        let models = emas.iter().map(|ema| (ema.0.clone(), model(ema)));
+        models.collect()
     }
 
     /// `made`. After an error, which stops the run, a step needs something to run on all the same.
@@ -125,7 +128,7 @@ impl<M: Module, V> WithEma<M, V> {
     }
 
     /// The EMAs with their names, which are `None` before training has begun.
-    fn running_emas(&self) -> Vec<(String, Option<EmaModel<M>>)> {
+    fn running_emas(&self) -> Vec<Running<M>> {
         let running = self.emas.peek(|emas| emas.cloned());
         let config = self.emas.config();
         let ema = |name: &str| match &running {
@@ -139,10 +142,9 @@ impl<M: Module, V> WithEma<M, V> {
     }
 
     /// The EMA model with the statistics that it is to have.
-    fn reestimated(&self, ema: Option<EmaModel<M>>) -> Result<M, EmaError> {
-        let reestimates = ema
-            .as_ref()
-            .is_some_and(|ema| ema.config().policy.reestimates());
+    fn reestimated(&self, ema: &Running<M>) -> Result<M, EmaError> {
+        let running = ema.1.as_ref();
+        let reestimates = running.is_some_and(|ema| ema.config().policy.reestimates());
         let averaged = self.usable(ema);
         match &self.reestimation {
             Some(reestimation) if reestimates => reestimation
@@ -153,12 +155,12 @@ impl<M: Module, V> WithEma<M, V> {
     }
 
     /// The EMA model where the online model can take its place.
-    fn usable(&self, ema: Option<EmaModel<M>>) -> M {
+    fn usable(&self, (name, ema): &Running<M>) -> M {
         let Some(ema) = ema else {
             return self.online.valid();
         };
         let is_pinned = ema.device().is_some();
-        let averaged = ema.into_model();
+        let averaged = self.read(name, ema);
         // The EMA is where it is kept, or where the last step left the online weights: with a
         // sharded optimizer that is on every device.
         match self.online.devices().as_slice() {
@@ -167,6 +169,23 @@ impl<M: Module, V> WithEma<M, V> {
             }
             [device, _, ..] if is_pinned => averaged.to_device(&device.clone().without_autodiff()),
             _ => averaged,
+        }
+    }
+
+    /// The EMA model, without its lag if that is wanted.
+    fn read(&self, name: &str, ema: &EmaModel<M>) -> M {
+        let emas = match self.bema {
+            Some(bema) if name == BEMA => self
+                .emas
+                .peek(|emas| emas.cloned())
+                .map(|emas| (bema, emas)),
+            _ => None,
+        };
+        let corrected = emas.map(|(bema, emas)| bema_model(&bema, &emas, &self.online));
+        match corrected {
+            Some(Ok(corrected)) => corrected,
+            Some(Err(error)) => self.or_stop(Err(error), || ema.clone().into_model()),
+            None => ema.clone().into_model(),
         }
     }
 

@@ -18,6 +18,7 @@ use burn::optim::{GradientsParams, ModuleOptimizer, MultiGradientsParams};
 use burn::tensor::Device;
 use burn::train::metric::Metric;
 use burn::train::{InferenceStep, Interrupter, LearnerModel, TrainOutput, TrainStep};
+use burn_ema::lag::{BEMA, BEMA_FIRST, Bema};
 use burn_ema::{EmaError, EmaSetConfig};
 
 pub use crate::learner::side_by_side::BothModels;
@@ -104,6 +105,8 @@ pub struct WithEma<M: Module, V = OneModel> {
     interrupter: Option<Interrupter>,
     reestimation: Option<Reestimation<M>>,
     vote: Option<Vote<M>>,
+    /// How the EMA called `bema` is corrected for its lag.
+    bema: Option<Bema>,
     /// The EMA models of a [validation snapshot](Module::valid). A live wrapper keeps none: they would
     /// be old after the next step, and hold on to what that wants to change in place.
     snapshot: Option<Snapshot<M>>,
@@ -164,6 +167,7 @@ impl<M: Module> WithEma<M> {
             interrupter: None,
             reestimation: None,
             vote: None,
+            bema: None,
             snapshot: None,
             mode: PhantomData,
         })
@@ -193,6 +197,7 @@ impl<M: Module> WithEma<M> {
             interrupter,
             reestimation,
             vote,
+            bema,
             snapshot,
             mode: _,
         } = self;
@@ -205,6 +210,7 @@ impl<M: Module> WithEma<M> {
             interrupter,
             reestimation,
             vote,
+            bema,
             snapshot,
             mode: PhantomData,
         }
@@ -280,6 +286,38 @@ impl<M: Module, V> WithEma<M, V> {
     pub fn with_step_vote(mut self, vote: impl Fn(&M) -> bool + Send + Sync + 'static) -> Self {
         self.vote = Some(Arc::new(vote));
         self
+    }
+
+    /// Corrects the EMA called `bema` for its lag wherever it validates or is the result: [BEMA](burn_ema::lag). The set of EMAs
+    /// has to be that of [`bema_emas`](burn_ema::lag::bema_emas), perhaps with others.
+    ///
+    /// [`ema`](Self::ema) and [`emas`](Self::emas) give the EMAs as they are kept, from which
+    /// [`bema_model`](burn_ema::lag::bema_model) forms the average again.
+    ///
+    /// # Errors
+    ///
+    /// If a number of `bema` is out of its range, or the set lacks the EMAs.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use burn::nn::LinearConfig;
+    /// use burn_ema::EmaConfig;
+    /// use burn_ema::lag::{Bema, bema_emas};
+    /// use burn_ema_train::EmaExt;
+    ///
+    /// let model = LinearConfig::new(2, 2).init(&Default::default());
+    /// let bema = Bema::trl();
+    /// let model = model.with_ema(bema_emas(&bema, &EmaConfig::new())?).try_with_bema(bema)?;
+    /// # Ok::<(), burn_ema::EmaError>(())
+    /// ```
+    pub fn try_with_bema(mut self, bema: Bema) -> Result<Self, EmaError> {
+        bema.validate()?;
+        self.monitor.find(BEMA)?;
+        self.monitor.find(BEMA_FIRST)?;
+        self.bema = Some(bema);
+        self.snapshot = self.fresh_snapshot();
+        Ok(self)
     }
 
     /// The data from which running statistics are computed before each validation and for the result, where a
@@ -459,6 +497,7 @@ impl<M: Module, V> Clone for WithEma<M, V> {
             interrupter: self.interrupter.clone(),
             reestimation: self.reestimation.clone(),
             vote: self.vote.clone(),
+            bema: self.bema,
             snapshot: self.snapshot.clone(),
             mode: PhantomData,
         }

@@ -10,6 +10,8 @@ use crate::burn_facts::rank;
 use crate::error::EmaError;
 use crate::model::EmaModel;
 use crate::model::config::EmaConfig;
+use crate::model::set::EmaSet;
+use crate::model::set::config::EmaSetConfig;
 use crate::model::update::{Update, Weight, update_all};
 
 /// BEMA of the weights of a model `M`: an EMA that is corrected for its lag when it is [read](Self::model). See the
@@ -120,6 +122,50 @@ impl<M: Module> BemaModel<M> {
     }
 }
 
+/// Name in a set of the EMA that BEMA corrects.
+pub const BEMA: &str = "bema";
+/// Name in a set of the first weights.
+pub const BEMA_FIRST: &str = "bema_first";
+
+/// The EMAs that BEMA is formed of, called [`BEMA`] and [`BEMA_FIRST`], for an [`EmaSet`] with others beside them.
+/// [`bema_model`] forms it.
+///
+/// Of `config`, the decay, the start and the interval do not count: `bema` has them.
+///
+/// # Errors
+///
+/// If a number of `bema` is out of its range.
+///
+/// # Example
+///
+/// ```
+/// use burn::nn::LinearConfig;
+/// use burn_ema::lag::{Bema, bema_emas, bema_model};
+/// use burn_ema::{Decay, EmaConfig};
+///
+/// let model = LinearConfig::new(2, 1).init(&Default::default());
+/// let bema = Bema::trl();
+/// let plain = EmaConfig::new().with_decay(Decay::half_life(100.0));
+/// let mut emas = bema_emas(&bema, &EmaConfig::new())?.with("plain", plain).init(&model);
+/// emas.update(&model)?;
+/// let averaged = bema_model(&bema, &emas, &model)?;
+/// # Ok::<(), burn_ema::EmaError>(())
+/// ```
+pub fn bema_emas(bema: &Bema, config: &EmaConfig) -> Result<EmaSetConfig, EmaError> {
+    bema.validate()?;
+    let [ema, first] = configs(bema, config);
+    Ok(EmaSetConfig::new().with(BEMA, ema).with(BEMA_FIRST, first))
+}
+
+/// BEMA, formed of a set that has the EMAs of [`bema_emas`], and of the model that is trained.
+///
+/// # Errors
+///
+/// If the set lacks one of the EMAs, or as [`BemaModel::model`].
+pub fn bema_model<M: Module>(bema: &Bema, emas: &EmaSet<M>, online: &M) -> Result<M, EmaError> {
+    corrected(bema, emas.ema(BEMA)?, emas.ema(BEMA_FIRST)?, online)
+}
+
 /// The configurations of the EMA and of what keeps the first weights.
 fn configs(bema: &Bema, config: &EmaConfig) -> [EmaConfig; 2] {
     let scheduled = |decay| {
@@ -132,7 +178,7 @@ fn configs(bema: &Bema, config: &EmaConfig) -> [EmaConfig; 2] {
 }
 
 /// `ema + alpha * (online - first)`, where the EMA averages.
-pub(crate) fn corrected<M: Module>(
+fn corrected<M: Module>(
     bema: &Bema,
     ema: &EmaModel<M>,
     first: &EmaModel<M>,

@@ -14,9 +14,9 @@
 //! the EMA: a variance must not become negative. Both are Burn modules: their records hold all that is kept, and a resumed run
 //! goes on bit for bit.
 
-pub(crate) mod bema;
+mod bema;
 mod dema;
 
-pub use bema::BemaModel;
+pub use bema::{BEMA, BEMA_FIRST, BemaModel, bema_emas, bema_model};
 pub use burn_ema_rules::bema::{Bema, BemaConvention};
 pub use dema::DemaModel;
