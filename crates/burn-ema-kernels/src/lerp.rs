@@ -21,7 +21,7 @@ use crate::portable;
 /// An average that nobody else holds changes in place, by a kernel without memory of the size of a tensor (on CubeCL, if
 /// average and source lie alike); otherwise it gets new memory, and other holders of the old one keep what it was.
 /// Sources may be of any dtype and of any strides; no conversion is needed from f32 or f64 to the same, nor from half
-/// precision to f32.
+/// precision to f32; nor, in the processor's memory, to f64.
 ///
 /// Averages of one source should be next to each other: the source is then read from memory once. Sources may be on
 /// several devices.
@@ -178,10 +178,11 @@ fn is_copy(weight: f64, dtype: DType) -> bool {
 /// Whether a kernel is to do this.
 fn has_kernel(value: &BridgeTensor, source: &BridgeTensor, weight: f64) -> bool {
     let is_wanted = weight != 0.0 && !is_copy(weight, value.dtype());
-    let is_known = matches!(
-        (value.dtype(), source.dtype()),
-        (DType::F32, DType::F32 | DType::F16 | DType::BF16) | (DType::F64, DType::F64)
-    );
+    let is_known = match (value.dtype(), source.dtype()) {
+        (DType::F32, DType::F32 | DType::F16 | DType::BF16) | (DType::F64, DType::F64) => true,
+        (DType::F64, DType::F32 | DType::F16 | DType::BF16) => is_on_host(value.as_parts().1),
+        _ => false,
+    };
     if !(is_wanted && is_known) {
         return false;
     }
@@ -190,6 +191,18 @@ fn has_kernel(value: &BridgeTensor, source: &BridgeTensor, weight: f64) -> bool 
         note_portable(value.as_parts().1);
     }
     has_kernel
+}
+
+/// Whether the loops of the processor do it, rather than kernels of CubeCL.
+#[allow(unused_imports, unreachable_patterns)]
+fn is_on_host(tensor: &DispatchTensor) -> bool {
+    use burn::backend::DispatchTensorKind;
+
+    match &tensor.kind {
+        #[cfg(feature = "cube")]
+        DispatchTensorKind::Cube(_) => false,
+        _ => true,
+    }
 }
 
 /// Says once that a kernel is missing where this crate has one.

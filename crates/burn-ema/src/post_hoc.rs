@@ -77,8 +77,8 @@ pub use burn_ema_rules::post_hoc::{
 };
 
 use crate::error::EmaError;
-use crate::merge::SumPrecision;
 use crate::merge::sum::{Sum, invalid, weighted};
+use crate::model::config::EmaPrecision;
 use crate::policy::{BufferAction, Policy};
 
 /// Combines stored EMAs, given in the order of their profiles, with the [normalized](Reconstruction::normalized) weights of
@@ -126,7 +126,7 @@ pub fn combine_within<M: Module>(
 ) -> Result<M, EmaError> {
     let policy = Policy::new().with_buffers(BufferAction::Copy);
     weighted(reconstruction.normalized(), models, |first, weight| {
-        let sum = Sum::of(first, weight, &policy, SumPrecision::AtLeastF32)?;
+        let sum = Sum::of(first, weight, &policy, EmaPrecision::AtLeastF32)?;
         check_noise(&sum, reconstruction, most_noise)?;
         Ok(sum)
     })

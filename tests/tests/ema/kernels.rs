@@ -27,13 +27,16 @@ struct Matrix {
     values: Vec<f64>,
 }
 
-const DTYPES: [(DType, DType); 6] = [
+const DTYPES: [(DType, DType); 9] = [
     (DType::F32, DType::F32),
     (DType::F64, DType::F64),
     (DType::F32, DType::F16),
     (DType::F32, DType::BF16),
     (DType::F16, DType::F16),
     (DType::BF16, DType::BF16),
+    (DType::F64, DType::F32),
+    (DType::F64, DType::F16),
+    (DType::F64, DType::BF16),
 ];
 
 fn matrix(rows: usize, columns: usize) -> impl Strategy<Value = Matrix> {

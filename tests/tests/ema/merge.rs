@@ -2,8 +2,9 @@
 
 use burn::module::{Module, Param, ParamGroup, RunningState};
 use burn::tensor::{DType, Device, Tensor};
+use burn_ema::config::EmaPrecision;
 use burn_ema::decay::{EqualWeights, PowerFunction};
-use burn_ema::merge::{Merge, MergeSchedule, SumPrecision, range_mean, weights};
+use burn_ema::merge::{Merge, MergeSchedule, range_mean, weights};
 use burn_ema::policy::Action;
 use burn_ema::{Decay, EmaConfig, EmaError, EmaModel, Policy};
 use burn_ema_tests::backend::{device, elsewhere, has_dtype};
@@ -115,7 +116,7 @@ fn f64_sums_keep_what_f32_sums_lose() {
     let weights = [1.0; 3];
     let sum = Merge::new().linear(&weights, models()).unwrap();
     assert_eq!(number(&sum), 0.0);
-    let precise = Merge::new().with_precision(SumPrecision::F64);
+    let precise = Merge::new().with_precision(EmaPrecision::F64);
     let sum = precise.linear(&weights, models());
     match device().supports_dtype(DType::F64) {
         true => {

@@ -29,6 +29,9 @@ impl LerpOps for Flex {
                 (DType::F64, DType::F64) => add::<f64, f64>(&mut pieces, value, source, weight),
                 (DType::F32, DType::F16) => add::<f32, f16>(&mut pieces, value, source, weight),
                 (DType::F32, DType::BF16) => add::<f32, bf16>(&mut pieces, value, source, weight),
+                (DType::F64, DType::F32) => add::<f64, f32>(&mut pieces, value, source, weight),
+                (DType::F64, DType::F16) => add::<f64, f16>(&mut pieces, value, source, weight),
+                (DType::F64, DType::BF16) => add::<f64, bf16>(&mut pieces, value, source, weight),
                 (value, source) => unreachable!("{value:?} and {source:?} were not let through"),
             }
         }

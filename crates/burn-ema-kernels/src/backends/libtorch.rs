@@ -91,6 +91,15 @@ fn piece<'a>(value: &'a mut Tensor, source: &'a Tensor, weight: f64) -> Piece<'a
             (Kind::Float, Kind::BFloat16) => {
                 (slice_mut::<f32>(value), slice::<bf16>(source), weight).into()
             }
+            (Kind::Double, Kind::Float) => {
+                (slice_mut::<f64>(value), slice::<f32>(source), weight).into()
+            }
+            (Kind::Double, Kind::Half) => {
+                (slice_mut::<f64>(value), slice::<f16>(source), weight).into()
+            }
+            (Kind::Double, Kind::BFloat16) => {
+                (slice_mut::<f64>(value), slice::<bf16>(source), weight).into()
+            }
             kinds => unreachable!("{kinds:?} were not let through"),
         }
     }

@@ -26,6 +26,9 @@ impl LerpOps for NdArray {
                 (NdArrayTensor::F64(value), NdArrayTensor::F64(source)) => {
                     add(&mut pieces, value.ensure_owned(), source.view(), weight);
                 }
+                (NdArrayTensor::F64(value), NdArrayTensor::F32(source)) => {
+                    add(&mut pieces, value.ensure_owned(), source.view(), weight);
+                }
                 (value, source) => unreachable!("{value:?} and {source:?} were not let through"),
             }
         }
@@ -43,13 +46,13 @@ pub(crate) fn numbers(tensor: &NdArrayTensor) -> Option<Numbers<'_>> {
     }
 }
 
-fn add<'a, E: Lerp<E> + Copy>(
+fn add<'a, E: Lerp<S> + Copy, S: Copy>(
     pieces: &mut Vec<Piece<'a>>,
     value: &'a mut ArcArray<E, IxDyn>,
-    source: ArrayView<'a, E, IxDyn>,
+    source: ArrayView<'a, S, IxDyn>,
     weight: f64,
 ) where
-    Piece<'a>: From<(&'a mut [E], &'a [E], f64)>,
+    Piece<'a>: From<(&'a mut [E], &'a [S], f64)>,
 {
     let is_alike = value.strides() == source.strides()
         || (value.is_standard_layout() && source.is_standard_layout());

@@ -51,15 +51,46 @@ impl Lerp<bf16> for f32 {
     }
 }
 
+impl Lerp<f32> for f64 {
+    fn lerp(average: &mut [f64], source: &[f32], weight: f64) {
+        for (average, source) in average.iter_mut().zip(source) {
+            *average += (f64::from(*source) - *average) * weight;
+        }
+    }
+}
+
+impl Lerp<bf16> for f64 {
+    fn lerp(average: &mut [f64], source: &[bf16], weight: f64) {
+        for (average, source) in average.iter_mut().zip(source) {
+            let source = f32::from_bits(u32::from(source.to_bits()) << 16);
+            *average += (f64::from(source) - *average) * weight;
+        }
+    }
+}
+
+impl Lerp<f16> for f64 {
+    fn lerp(average: &mut [f64], source: &[f16], weight: f64) {
+        in_blocks(average, source, |average, wide| {
+            f64::lerp(average, wide, weight)
+        });
+    }
+}
+
 impl Lerp<f16> for f32 {
     fn lerp(average: &mut [f32], source: &[f16], weight: f64) {
-        // Processors convert many at once, and `half` asks once for each slice whether this one does.
-        const BLOCK: usize = 256;
-        let mut wide = [0.0; BLOCK];
-        for (average, source) in average.chunks_mut(BLOCK).zip(source.chunks(BLOCK)) {
-            let wide = &mut wide[..source.len()];
-            source.convert_to_f32_slice(wide);
-            f32::lerp(average, wide, weight);
-        }
+        in_blocks(average, source, |average, wide| {
+            f32::lerp(average, wide, weight)
+        });
+    }
+}
+
+/// With `source` as f32. Processors convert many at once, and `half` asks once for each slice whether this one does.
+fn in_blocks<E>(average: &mut [E], source: &[f16], lerp: impl Fn(&mut [E], &[f32])) {
+    const BLOCK: usize = 256;
+    let mut wide = [0.0; BLOCK];
+    for (average, source) in average.chunks_mut(BLOCK).zip(source.chunks(BLOCK)) {
+        let wide = &mut wide[..source.len()];
+        source.convert_to_f32_slice(wide);
+        lerp(average, wide);
     }
 }

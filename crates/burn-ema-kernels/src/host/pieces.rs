@@ -12,6 +12,9 @@ pub(crate) enum Piece<'a> {
     F64(Run<'a, f64, f64>),
     F16(Run<'a, f32, f16>),
     BF16(Run<'a, f32, bf16>),
+    F32ToF64(Run<'a, f64, f32>),
+    F16ToF64(Run<'a, f64, f16>),
+    BF16ToF64(Run<'a, f64, bf16>),
 }
 
 #[derive(Debug)]
@@ -60,7 +63,10 @@ macro_rules! pieces {
         }
     };
 }
-pieces!(F32: f32, f32; F64: f64, f64; F16: f32, f16; BF16: f32, bf16);
+pieces!(
+    F32: f32, f32; F64: f64, f64; F16: f32, f16; BF16: f32, bf16;
+    F32ToF64: f64, f32; F16ToF64: f64, f16; BF16ToF64: f64, bf16
+);
 
 impl<'a, E, S> Run<'a, E, S> {
     fn cut(&mut self, length: usize) -> Self {

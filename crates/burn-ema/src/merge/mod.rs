@@ -40,46 +40,25 @@ pub use range::range_mean;
 pub use soup::Soup;
 
 use burn::module::Module;
-use burn::tensor::DType;
-use serde::{Deserialize, Serialize};
 
 use crate::error::EmaError;
 use crate::merge::sum::{Sum, invalid};
 use crate::model::config::EmaPrecision;
 use crate::policy::{BufferAction, Policy};
 
-/// The dtype that floats are summed in. The result is of the dtype of the model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[non_exhaustive]
-pub enum SumPrecision {
-    /// That of the model, but f32 where the model has f16 or bf16.
-    AtLeastF32,
-    /// f64, on devices that have it.
-    F64,
-}
-
-impl SumPrecision {
-    fn of(self, model: DType) -> DType {
-        match self {
-            Self::F64 => DType::F64,
-            Self::AtLeastF32 => EmaPrecision::AtLeastF32.of(model),
-        }
-    }
-}
-
 /// How models are merged. See the [module](self).
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Merge {
     policy: Policy,
-    precision: SumPrecision,
+    precision: EmaPrecision,
 }
 
 impl Default for Merge {
     fn default() -> Self {
         Self {
             policy: Policy::new(),
-            precision: SumPrecision::AtLeastF32,
+            precision: EmaPrecision::AtLeastF32,
         }
     }
 }
@@ -96,8 +75,8 @@ impl Merge {
         self
     }
 
-    /// Sets the dtype of the sums.
-    pub fn with_precision(mut self, precision: SumPrecision) -> Self {
+    /// Sets the dtype that floats are summed in. The result is of the dtypes of the model.
+    pub fn with_precision(mut self, precision: EmaPrecision) -> Self {
         self.precision = precision;
         self
     }

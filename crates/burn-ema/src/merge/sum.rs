@@ -6,7 +6,7 @@ use burn::tensor::{DType, Device};
 
 use crate::burn_facts::rank;
 use crate::error::EmaError;
-use crate::merge::SumPrecision;
+use crate::model::config::EmaPrecision;
 use crate::model::planned;
 use crate::plan::{Plan, PlanAction};
 use crate::policy::{Class, Policy};
@@ -23,7 +23,7 @@ pub(crate) struct Sum {
     /// Whether each place was trainable in the first model.
     is_trainable: Vec<bool>,
     tensors: Vec<BridgeTensor>,
-    precision: SumPrecision,
+    precision: EmaPrecision,
 }
 
 /// The sum of as many models as weights. `start` makes it of the first.
@@ -62,7 +62,7 @@ impl Sum {
         model: &M,
         weight: f64,
         policy: &Policy,
-        precision: SumPrecision,
+        precision: EmaPrecision,
     ) -> Result<Self, EmaError> {
         let (first, plan, _) = planned(model, |first, buffers| Plan::new(first, buffers, policy))?;
         let any_trainable = first.mode.trainable.contains(&true);
@@ -87,7 +87,7 @@ impl Sum {
             false => PlanAction::Copy,
         };
         let actions = plan.places.paths.iter().map(action).collect();
-        Self::begin(first, plan, actions, weight, SumPrecision::AtLeastF32)
+        Self::begin(first, plan, actions, weight, EmaPrecision::AtLeastF32)
     }
 
     fn begin(
@@ -95,7 +95,7 @@ impl Sum {
         plan: Plan,
         actions: Vec<PlanAction>,
         weight: f64,
-        precision: SumPrecision,
+        precision: EmaPrecision,
     ) -> Result<Self, EmaError> {
         let mut sum = Self {
             plan,
@@ -192,7 +192,7 @@ impl Sum {
         let device: Device = rank::device(&tensor);
         if dtype != tensor.dtype() && !device.supports_dtype(dtype) {
             return invalid(format!(
-                "`{}` is on {device:?}, which has no {dtype:?}: sum with `SumPrecision::AtLeastF32`, or on another device",
+                "`{}` is on {device:?}, which has no {dtype:?}: sum with `EmaPrecision::AtLeastF32`, or on another device",
                 self.plan.places.paths[place]
             ));
         }

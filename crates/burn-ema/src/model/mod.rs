@@ -134,6 +134,16 @@ impl<M: Module> EmaModel<M> {
         let (first, plan, frame) = planned(model, |first, buffers| {
             Plan::new(first, buffers, &config.policy)
         })?;
+        for (place, shown) in first.shown.iter().enumerate() {
+            let action = plan.action(place, false);
+            check_dtype(
+                config,
+                &plan.places.paths[place],
+                &shown.tensor,
+                action,
+                pinned.as_ref(),
+            )?;
+        }
         let slots = (0..first.shown.len()).map(|place| {
             let tensor = first.shown[place].tensor.clone();
             let action = plan.action(place, false);
@@ -373,6 +383,28 @@ pub(crate) fn planned<M: Module>(
     let buffers = frame.buffers(&first.places);
     let plan = plan(&first, &buffers)?;
     Ok((first, plan, frame))
+}
+
+/// Checks that the device of the EMA has the dtype that it is to keep a tensor in.
+fn check_dtype(
+    config: &EmaConfig,
+    path: &str,
+    tensor: &BridgeTensor,
+    action: PlanAction,
+    pinned: Option<&Device>,
+) -> Result<(), EmaError> {
+    let dtype = config.precision.kept(action, tensor.dtype());
+    let device = pinned.cloned().unwrap_or_else(|| rank::device(tensor));
+    if dtype == tensor.dtype() || device.supports_dtype(dtype) {
+        return Ok(());
+    }
+    Err(EmaError::InvalidConfig {
+        field: "precision",
+        problem: format!(
+            "`{path}` is to be kept as {dtype:?}, which {device:?} does not have: choose `EmaPrecision::AtLeastF32`, or keep the \
+             EMA on another device"
+        ),
+    })
 }
 
 /// A tensor of the model as the EMA keeps it.
