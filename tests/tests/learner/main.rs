@@ -10,3 +10,4 @@ mod step_vote;
 mod taken;
 mod training;
 mod validation;
+mod weighted;

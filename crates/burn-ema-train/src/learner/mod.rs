@@ -107,6 +107,7 @@ pub struct WithEma<M: Module, V = OneModel> {
     vote: Option<Vote<M>>,
     /// How the EMA called `bema` is corrected for its lag.
     bema: Option<Bema>,
+    weight: Option<UpdateWeight>,
     /// The EMA models of a [validation snapshot](Module::valid). A live wrapper keeps none: they would
     /// be old after the next step, and hold on to what that wants to change in place.
     snapshot: Option<Snapshot<M>>,
@@ -115,6 +116,9 @@ pub struct WithEma<M: Module, V = OneModel> {
 
 /// Whether the optimizer has taken a step.
 type Vote<M> = Arc<dyn Fn(&M) -> bool + Send + Sync>;
+
+/// How many updates an update counts as, by the learning rate and the number of steps before.
+type UpdateWeight = Arc<dyn Fn(f64, u64) -> f64 + Send + Sync>;
 
 /// Wraps any model for Burn's Learner.
 pub trait EmaExt: Module {
@@ -168,6 +172,7 @@ impl<M: Module> WithEma<M> {
             reestimation: None,
             vote: None,
             bema: None,
+            weight: None,
             snapshot: None,
             mode: PhantomData,
         })
@@ -198,6 +203,7 @@ impl<M: Module> WithEma<M> {
             reestimation,
             vote,
             bema,
+            weight,
             snapshot,
             mode: _,
         } = self;
@@ -211,6 +217,7 @@ impl<M: Module> WithEma<M> {
             reestimation,
             vote,
             bema,
+            weight,
             snapshot,
             mode: PhantomData,
         }
@@ -285,6 +292,33 @@ impl<M: Module, V> WithEma<M, V> {
     #[must_use]
     pub fn with_step_vote(mut self, vote: impl Fn(&M) -> bool + Send + Sync + 'static) -> Self {
         self.vote = Some(Arc::new(vote));
+        self
+    }
+
+    /// Makes the EMAs weighted means: an update counts as many updates as `weight` says of the learning rate and of the number
+    /// of optimizer steps before, as in [`EmaModel::update_weighted`](burn_ema::EmaModel::update_weighted). Every EMA must have
+    /// [equal weights](burn_ema::Decay::equal_weights); otherwise the first step fails.
+    ///
+    /// Of a learning rate with groups of parameters it is the one that is for all.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use burn::nn::LinearConfig;
+    /// use burn_ema::{Decay, EmaConfig};
+    /// use burn_ema_train::EmaExt;
+    ///
+    /// let model = LinearConfig::new(2, 2).init(&Default::default());
+    /// let mean = EmaConfig::new().with_decay(Decay::equal_weights());
+    /// // The weights of schedule-free training.
+    /// let model = model.with_ema(mean).with_update_weight(|learning_rate, _step| learning_rate.powi(2));
+    /// ```
+    #[must_use]
+    pub fn with_update_weight(
+        mut self,
+        weight: impl Fn(f64, u64) -> f64 + Send + Sync + 'static,
+    ) -> Self {
+        self.weight = Some(Arc::new(weight));
         self
     }
 
@@ -399,12 +433,12 @@ impl<M: Module, V> WithEma<M, V> {
     }
 
     /// Runs an optimizer step and brings the EMAs up to date.
-    fn after(self, optimize: impl FnOnce(M) -> M) -> Self {
+    fn after(self, learning_rate: f64, optimize: impl FnOnce(M) -> M) -> Self {
         let started = self.start();
         let mut this = self.with_online(optimize);
         let took_step = this.vote.as_ref().is_none_or(|vote| vote(&this.online));
         let updated = started.and_then(|()| match took_step {
-            true => this.update(),
+            true => this.update(learning_rate),
             false => Ok(()),
         });
         if let Err(error) = updated {
@@ -452,9 +486,15 @@ impl<M: Module, V> WithEma<M, V> {
         })
     }
 
-    fn update(&mut self) -> Result<(), EmaError> {
+    fn update(&mut self, learning_rate: f64) -> Result<(), EmaError> {
         self.emas.change(&self.online, |emas| {
-            emas.update(&self.online)?;
+            match &self.weight {
+                Some(weight) => {
+                    let weight = weight(learning_rate, emas.first().num_steps());
+                    emas.update_weighted(&self.online, weight)?
+                }
+                None => emas.update(&self.online)?,
+            };
             self.monitor.observe(emas, &self.online)
         })?;
         let Self { emas, online, .. } = self;
@@ -498,6 +538,7 @@ impl<M: Module, V> Clone for WithEma<M, V> {
             reestimation: self.reestimation.clone(),
             vote: self.vote.clone(),
             bema: self.bema,
+            weight: self.weight.clone(),
             snapshot: self.snapshot.clone(),
             mode: PhantomData,
         }
@@ -535,7 +576,7 @@ impl<M: LearnerModel, V> TrainStep for WithEma<M, V> {
         lr: ModuleLearningRate,
         grads: GradientsParams,
     ) -> Self {
-        self.after(|online| online.optimize(optim, lr, grads))
+        self.after(lr.base(), |online| online.optimize(optim, lr, grads))
     }
 
     fn optimize_multi(
@@ -544,7 +585,7 @@ impl<M: LearnerModel, V> TrainStep for WithEma<M, V> {
         lr: ModuleLearningRate,
         grads: MultiGradientsParams,
     ) -> Self {
-        self.after(|online| online.optimize_multi(optim, lr, grads))
+        self.after(lr.base(), |online| online.optimize_multi(optim, lr, grads))
     }
 }
 
