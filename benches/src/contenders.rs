@@ -1,7 +1,7 @@
 //! What is timed on each workload.
 
 use burn::tensor::{Device, FloatDType};
-use burn_ema::config::NonFinite;
+use burn_ema::config::{EmaPrecision, NonFinite};
 use burn_ema::{Decay, EmaConfig, EmaSetConfig};
 
 use crate::case::Case;
@@ -46,6 +46,9 @@ pub fn updates(case: Case, source: &Weights) -> Vec<Contender<'_>> {
     let mut guarded = EmaConfig::new()
         .with_non_finite(NonFinite::Skip)
         .init(source);
+    let mut precise = EmaConfig::new()
+        .with_precision(EmaPrecision::F64)
+        .init(source);
     let mut set = EmaSetConfig::new()
         .with("fast", config.clone())
         .with("slow", slow.clone())
@@ -55,6 +58,10 @@ pub fn updates(case: Case, source: &Weights) -> Vec<Contender<'_>> {
         // The guard has to look at everything before the first value changes.
         Contender::new("burn-ema, skips NaN", 2 * read + ema_bytes, move || {
             guarded.update(source).expect("the source does not change");
+        }),
+        // An f64 is read and written for each element.
+        Contender::new("burn-ema, f64", read + 2 * ema_bytes, move || {
+            precise.update(source).expect("the source does not change");
         }),
         Contender::new("EmaSet of two", read + 2 * ema_bytes, move || {
             set.update(source).expect("the source does not change");

@@ -70,7 +70,7 @@ fn bema_begins_after_its_burn_in() {
         2.0,
         4.0,
         // Between two updates the EMA stands still and the online weights do not.
-        4.0 + 13.0_f64.powf(-0.2) * -1.0,
+        4.0 - 13.0_f64.powf(-0.2),
         4.85715580427,
         4.26726124191 + 15.0_f64.powf(-0.2) * 4.0,
         5.84914428643,

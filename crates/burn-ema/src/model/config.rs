@@ -309,7 +309,10 @@ impl EmaConfig {
     /// If the configuration is not [valid](Self::validate), a custom schedule gives a decay outside `[0, 1]`, or there are too
     /// many updates to list.
     pub fn profile(&self, updates: u64) -> Result<Profile, EmaError> {
-        let stalls_below = self.stalls_below(DType::F32, updates)?;
+        self.validate()?;
+        let profile = self.schedule().profile(&self.decay, updates)?;
+        let last = updates.checked_sub(1);
+        let stalls_below = last.map_or(Ok(0.0), |last| self.stalls_below(DType::F32, last))?;
         if stalls_below > NOTABLE_STALL {
             log::warn!(
                 "an EMA of an f32 model stands still where it differs by less than {:.2} % after {updates} updates, for rounding \
@@ -317,7 +320,7 @@ impl EmaConfig {
                 100.0 * stalls_below
             );
         }
-        Ok(self.schedule().profile(&self.decay, updates)?)
+        Ok(profile)
     }
 
     /// The relative difference to the model below which the next update after `updates` updates is rounded away, if the model is
