@@ -11,7 +11,6 @@ use crate::decay::clock::{Clock, Ticks};
 use crate::decay::decay_schedule::DecaySchedule;
 use crate::decay::known::Decay;
 use crate::decay::power_law::PowerLaw;
-use crate::decay::progress::Progress;
 use crate::error::RulesError;
 use crate::profile::Profile;
 use crate::schedule::Schedule;
@@ -109,23 +108,46 @@ impl Bema {
     /// before averaging begins.
     #[must_use]
     pub fn correction(&self, step: u64) -> f64 {
-        let Some(updates) = step.checked_sub(self.update_after.saturating_add(1)) else {
+        if step <= self.update_after {
             return 0.0;
-        };
-        let each_step = Progress {
-            updates,
-            interval: 1,
-        };
-        let law = self.law(self.bias_power);
-        law.weight(law.clock.read(each_step))
+        }
+        let (step, lag) = (step as f64, f64::from(self.lag));
+        let power = |base: f64| base.powf(-self.bias_power);
+        match self.convention {
+            BemaConvention::Trl => power(lag + self.multiplier * step),
+            BemaConvention::Online => self.multiplier * power(1.0 + (step - lag).max(0.0)),
+            BemaConvention::Offline => {
+                let time = step - self.update_after as f64 + lag;
+                power(1.0 + self.multiplier * time)
+            }
+        }
     }
 
-    /// The decay schedule of the EMA.
+    /// The decay schedule of the EMA. The weight of an update is at most 1.
     #[must_use]
     pub fn decay(&self) -> Decay {
+        let start = i64::try_from(self.update_after).unwrap_or(i64::MAX);
+        let lag = i64::from(self.lag);
+        let (rho, gamma, offset) = match self.convention {
+            BemaConvention::Trl => (f64::from(self.lag), self.multiplier, start),
+            BemaConvention::Online => {
+                // A factor of the power is one of what is raised to it.
+                let factor = self.multiplier.powf(-1.0 / self.ema_power);
+                (factor, factor, start.saturating_sub(lag))
+            }
+            BemaConvention::Offline => (1.0, self.multiplier, lag),
+        };
+        let clock = Clock {
+            ticks: Ticks::Steps,
+            inclusive: true,
+            offset,
+        };
         let law = PowerLaw {
+            rho,
+            gamma,
+            power: self.ema_power,
             min_weight: self.min_ema_multiplier,
-            ..self.law(self.ema_power)
+            clock,
         };
         law.into()
     }
@@ -172,31 +194,5 @@ impl Bema {
             .done()?;
         self.schedule().validate()?;
         self.decay().validate()
-    }
-
-    /// The weight by a power of the step.
-    fn law(&self, power: f64) -> PowerLaw {
-        let start = i64::try_from(self.update_after).unwrap_or(i64::MAX);
-        let lag = i64::from(self.lag);
-        let (rho, gamma, offset) = match self.convention {
-            BemaConvention::Trl => (f64::from(self.lag), self.multiplier, start),
-            BemaConvention::Online => {
-                // A factor of the power is one of what is raised to it.
-                let factor = self.multiplier.powf(-1.0 / power);
-                (factor, factor, start.saturating_sub(lag))
-            }
-            BemaConvention::Offline => (1.0, self.multiplier, lag),
-        };
-        PowerLaw {
-            rho,
-            gamma,
-            power,
-            min_weight: 0.0,
-            clock: Clock {
-                ticks: Ticks::Steps,
-                inclusive: true,
-                offset,
-            },
-        }
     }
 }

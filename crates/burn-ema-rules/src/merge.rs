@@ -48,15 +48,19 @@ pub enum MergeSchedule {
 /// The weights of `count` checkpoints, the oldest first. They sum to 1.
 ///
 /// For a decay `s(x)` they are those of NVIDIA Megatron-LM's `weighted_merge.py`: `s(i / count) - s((i + 1) / count)` for
-/// `i` above 0 with `s(1) = 0`, and what is left for the oldest. The merge that they give is, whatever the number of
-/// checkpoints, the one that [`Decay::one_minus_power`](crate::decay::Decay::one_minus_power) keeps during the run.
+/// `i` above 0 with `s(1) = 0`, and what is left for the oldest. With a power, `Linear` and `MinusSqrt` among them, the merge is,
+/// whatever the number of checkpoints, the one that [`Decay::one_minus_power`](crate::decay::Decay::one_minus_power) keeps
+/// during the run.
 ///
 /// # Errors
 ///
-/// [`RulesError::InvalidConfig`] if `count` is 0 or a number of `schedule` is out of its range.
+/// [`RulesError::InvalidConfig`] if `count` is 0 or above [`MAX_UPDATES`], or a number of `schedule` is out of its range.
 pub fn weights(count: usize, schedule: MergeSchedule) -> Result<Vec<f64>, RulesError> {
-    if count == 0 {
-        return invalid("count", "a merge needs at least one model, found 0".into());
+    if !(1..=MAX_UPDATES).contains(&(count as u64)) {
+        return invalid(
+            "count",
+            format!("a merge has at least one model and at most {MAX_UPDATES}, found {count}"),
+        );
     }
     let positive = |name, found: f64| match found.is_finite() && found > 0.0 {
         true => Ok(found),
@@ -118,30 +122,22 @@ pub fn window(last: u64, steps: u64, schedule: MergeSchedule) -> Result<Profile,
             ),
         );
     }
-    if steps > MAX_UPDATES {
-        return invalid(
-            "steps",
-            format!("a window has at most {MAX_UPDATES} steps, found {steps}"),
-        );
-    }
     let start = last - steps + 1;
-    Profile::new(
-        Schedule { start, interval: 1 },
-        weights(steps as usize, schedule)?,
-    )
+    let count = usize::try_from(steps).unwrap_or(usize::MAX);
+    Profile::new(Schedule { start, interval: 1 }, weights(count, schedule)?)
 }
 
-/// The weights of two running means of one run whose difference is the mean of what the later has seen and the earlier has
-/// not.
+/// The weights that combine two running means of one run into the mean of the updates between them.
 ///
-/// `earlier` and `later` are their numbers of updates. The means may be those of any power function with this exponent
-/// ([`PowerFunction`](crate::decay::PowerFunction); 0 is equal weights): the combination is then the part of the later profile
-/// that is after `earlier`. With equal weights this is how icefall decodes (`--use-averaged-model`). The first weight is
-/// negative; `|first| + |second|` is how much the rounding of the two grows.
+/// `earlier` and `later` are their numbers of updates, or the sums of their weights in a weighted mean. The means may be those of any
+/// power function with this exponent ([`PowerFunction`](crate::decay::PowerFunction); 0 is equal weights): the combination is then the
+/// part of the later profile that is after `earlier`. With equal weights this is how icefall decodes
+/// (`--use-averaged-model`). The first weight is negative; `|first| + |second|` is how much the rounding of the two grows.
 ///
 /// # Errors
 ///
-/// [`RulesError::InvalidConfig`] if `earlier` is not below `later`, or `gamma` is not finite and above -1.
+/// [`RulesError::InvalidConfig`] if `earlier` is not at least 0 and below `later`, `later` is not finite, or `gamma` is not finite
+/// and above -1.
 ///
 /// # Example
 ///
@@ -149,13 +145,13 @@ pub fn window(last: u64, steps: u64, schedule: MergeSchedule) -> Result<Profile,
 /// use burn_ema_rules::merge::range_weights;
 ///
 /// // Means of 1, 2, 3, 4: the first two have 1.5, all have 2.5, so the last two have 3.5.
-/// let [first, second] = range_weights(2, 4, 0.0)?;
+/// let [first, second] = range_weights(2.0, 4.0, 0.0)?;
 /// assert_eq!((first, second), (-1.0, 2.0));
 /// assert_eq!(first * 1.5 + second * 2.5, 3.5);
 /// # Ok::<(), burn_ema_rules::RulesError>(())
 /// ```
-pub fn range_weights(earlier: u64, later: u64, gamma: f64) -> Result<[f64; 2], RulesError> {
-    if earlier >= later {
+pub fn range_weights(earlier: f64, later: f64, gamma: f64) -> Result<[f64; 2], RulesError> {
+    if !((0.0..later).contains(&earlier) && later.is_finite()) {
         return invalid(
             "earlier",
             format!(
@@ -170,7 +166,7 @@ pub fn range_weights(earlier: u64, later: u64, gamma: f64) -> Result<[f64; 2], R
         );
     }
     // Of times relative to the later one, which no power overflows.
-    let before = (earlier as f64 / later as f64).powf(gamma + 1.0);
+    let before = (earlier / later).powf(gamma + 1.0);
     let second = 1.0 / (1.0 - before);
     Ok([-before * second, second])
 }

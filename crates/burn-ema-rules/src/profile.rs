@@ -236,7 +236,11 @@ impl Profile {
         let Some((age, older, from_here)) = middle else {
             return 0.0;
         };
-        let way = (2.0 * from_here).ln() / (from_here / older).ln();
+        // Nothing older has weight, or less than nothing: there is no decay to go by.
+        let way = match older > 0.0 {
+            true => (2.0 * from_here).ln() / (from_here / older).ln(),
+            false => 0.0,
+        };
         let interval = self.schedule.interval as f64;
         age as f64 * interval + way * interval
     }

@@ -13,6 +13,8 @@ pub(crate) struct Counters {
     pub(crate) skipped: u64,
     /// Sum of the weights of the updates: as many as updates, if none was weighted. Finite and at least 0.
     pub(crate) weight: f64,
+    /// Whether an update had another weight than 1.
+    pub(crate) is_weighted: bool,
 }
 
 impl Counters {

@@ -371,7 +371,7 @@ pub enum EmaError {
         found: f64,
     },
 
-    /// An update was to count as a number of updates that is none.
+    /// The weight of an update is negative or not finite.
     #[error("an update must count as a finite number of updates of at least 0, found {found}")]
     UpdateWeight {
         /// The number.

@@ -6,7 +6,7 @@
 //!
 //! Other windows need no type of their own:
 //!
-//! - a window that begins anew and is evaluated at its end (OLMo): [`RestartedMean`](crate::decay::RestartedMean), a decay schedule;
+//! - a window that starts again and is evaluated at its end (OLMo): [`RestartedMean`](crate::decay::RestartedMean), a decay schedule;
 //! - the window between two records of one mean: [`range_mean`](crate::merge::range_mean);
 //! - the mean of the last `k` checkpoints (LAWA): [`Merge::uniform`](crate::merge::Merge::uniform) of the files.
 
@@ -16,6 +16,7 @@ use burn_ema_rules::decay::Decay;
 use serde::{Deserialize, Serialize};
 
 use crate::burn_facts::rank;
+use crate::counters::Counters;
 use crate::error::EmaError;
 use crate::model::EmaModel;
 use crate::model::config::EmaConfig;
@@ -113,13 +114,15 @@ pub struct WindowModel<M: Module> {
 }
 
 impl<M: Module> WindowModel<M> {
-    /// Starts as a copy of `model`. The decay of `config` does not count; its start and interval do.
+    /// Starts as a copy of `model`. The decay of `config` does not count; its start and interval do. A record without a window is
+    /// an error, whatever `config` says of it.
     ///
     /// # Errors
     ///
-    /// If a number of `window` is out of its range, or as [`EmaConfig::try_init`].
+    /// If a number of `window` is out of its range, `config` writes back, or as [`EmaConfig::try_init`].
     pub fn try_new(model: &M, window: Window, config: &EmaConfig) -> Result<Self, EmaError> {
         window.validate()?;
+        config.check_no_write_back()?;
         let config = config.clone().with_decay(Decay::equal_weights());
         let block = config.try_init(model)?;
         let before = block.clone();
@@ -143,15 +146,11 @@ impl<M: Module> WindowModel<M> {
         self.before.check_whole()?;
         let update = self.block.update(model)?;
         let is_averaged = matches!(update, Update::Averaged { .. });
-        if is_averaged
-            && self
-                .window
-                .is_full(self.block.num_updates(), self.num_updates())
-        {
+        let [count, _] = self.counts();
+        if is_averaged && self.window.is_full(count, self.num_updates()) {
             std::mem::swap(&mut self.block, &mut self.before);
-            // The place in the run goes on; the next update is a copy.
-            self.block.counters = crate::counters::Counters {
-                updates: 0,
+            // The run goes on; of a block without weight the next update is a copy.
+            self.block.counters = Counters {
                 weight: 0.0,
                 ..self.before.counters
             };
@@ -167,7 +166,7 @@ impl<M: Module> WindowModel<M> {
     pub fn model(&self) -> Result<M, EmaError> {
         self.block.check_whole()?;
         self.before.check_whole()?;
-        let [block, before] = [&self.block, &self.before].map(EmaModel::num_updates);
+        let [block, before] = self.counts();
         let share = before as f64 / (block + before) as f64;
         Ok(match (block, before) {
             (_, 0) => self.block.clone().into_model(),
@@ -186,14 +185,17 @@ impl<M: Module> WindowModel<M> {
 
     /// Number of updates in the mean.
     pub fn num_averaged(&self) -> u64 {
-        self.block.num_updates() + self.before.num_updates()
+        self.counts().iter().sum()
+    }
+
+    /// The number of updates in each block. Their counters have those of the run, and a sum of weights of their own.
+    fn counts(&self) -> [u64; 2] {
+        [&self.block, &self.before].map(|block| block.counters.weight as u64)
     }
 
     /// Number of updates so far.
     pub fn num_updates(&self) -> u64 {
-        let config = self.block.config();
-        let steps = self.block.num_steps().saturating_sub(config.start);
-        (steps / config.interval).saturating_sub(self.block.num_skipped())
+        self.block.num_updates()
     }
 
     /// Number of optimizer steps seen.

@@ -383,6 +383,14 @@ fn device_without_f64_is_an_error_before_training() {
     if elsewhere().supports_dtype(DType::F64) {
         let ema = config.try_init_on(&Weights::new(&[1.0], &device()), &elsewhere());
         assert!(ema.is_ok());
+        // Nor may the model move from there to here.
+        let mut ema = config.init(&Weights::new(&[1.0], &elsewhere()));
+        let error = ema.update(&Weights::new(&[2.0], &device())).unwrap_err();
+        assert!(
+            error.to_string().contains("`w` is to be kept as F64"),
+            "{error}"
+        );
+        assert!(ema.update(&Weights::new(&[2.0], &elsewhere())).is_ok());
     }
 }
 

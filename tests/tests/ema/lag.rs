@@ -2,11 +2,15 @@
 
 use burn::module::Module;
 use burn::tensor::DType;
-use burn_ema::lag::{Bema, BemaModel, DemaModel};
+use burn_ema::config::NonFinite;
+use burn_ema::lag::{Bema, BemaModel, DemaModel, bema_emas};
+use burn_ema::window::{Window, WindowModel};
+use burn_ema::write_back::WriteBack;
 use burn_ema::{Decay, EmaConfig, Update};
 use burn_ema_tests::backend::{autodiff_device, device, elsewhere, has_dtype};
 use burn_ema_tests::models::{Mixed, Weights};
 use burn_ema_tests::snapshot::{assert_same_values, numbers_at, values};
+use proptest::prelude::*;
 
 const SEEN: [f32; 8] = [2.0, 4.0, 3.0, 5.0, 8.0, 6.0, 7.0, 9.0];
 
@@ -252,6 +256,65 @@ fn averages_begin_anew() {
     assert_eq!(number(&dema.model().unwrap()), 1.0);
 }
 
+/// Until the end of the burn-in nothing is corrected, whatever the online weights are.
+#[test]
+fn skipped_steps_of_the_burn_in_leave_bema_finite() {
+    let numbers = Bema {
+        update_after: 3,
+        ..each_step()
+    };
+    let config = EmaConfig::new().with_non_finite(NonFinite::Skip);
+    let mut bema = BemaModel::try_new(&model(1.0), numbers, &config).unwrap();
+    bema.update(&model(2.0)).unwrap();
+    bema.update(&model(f32::NAN)).unwrap();
+    assert_eq!(number(&bema.model(&model(f32::NAN)).unwrap()), 2.0);
+}
+
+/// A frozen head of the same shapes takes the place of another.
+#[test]
+fn double_ema_follows_a_model_into_another_structure() {
+    #[derive(Module, Debug)]
+    enum Head {
+        Old(Weights),
+        New(Weights),
+    }
+    #[derive(Module, Debug)]
+    struct Switching {
+        body: Weights,
+        head: Head,
+    }
+    let body = model(1.0);
+    let with = |head| Switching {
+        body: body.clone(),
+        head,
+    };
+    let old = with(Head::Old(model(2.0).no_grad()));
+    let new = with(Head::New(model(3.0).no_grad()));
+    let config = EmaConfig::new().with_decay(Decay::constant(0.9));
+    let mut dema = DemaModel::try_new(&old, &config).unwrap();
+    dema.update(&old).unwrap();
+    dema.update(&new).unwrap();
+    dema.update(&new).unwrap();
+    assert_eq!(numbers_at(&dema.model().unwrap(), "head.New.w"), [3.0]);
+    let fresh = DemaModel::try_new(&new, &config).unwrap();
+    let loaded = fresh.load_record(dema.clone().into_record());
+    assert_same_values(&loaded.model().unwrap(), &dema.model().unwrap());
+}
+
+#[test]
+fn what_is_formed_when_it_is_read_is_not_written_back() {
+    let config = EmaConfig::new().with_write_back(WriteBack::every(3));
+    for error in [
+        BemaModel::try_new(&model(1.0), each_step(), &config).err(),
+        DemaModel::try_new(&model(1.0), &config).err(),
+        bema_emas(&each_step(), &config).err(),
+        WindowModel::try_new(&model(1.0), Window::of(3), &config).err(),
+    ] {
+        let error = error.unwrap().to_string();
+        assert!(error.contains("write_back"), "{error}");
+    }
+}
+
 #[test]
 fn what_does_not_fit_is_an_error() {
     let none = Bema {
@@ -269,4 +332,31 @@ fn what_does_not_fit_is_an_error() {
     assert!(error.contains("has shape [1]"), "{error}");
     assert!(bema.update(&other).is_err() && dema.update(&other).is_err());
     assert_eq!(bema.ema().num_steps() + dema.ema().num_steps(), 0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Negative weights included: right after an update BEMA is the sum of what was seen by the weights of its profile.
+    #[test]
+    fn bema_is_the_sum_of_what_was_seen_by_weight(
+        convention in prop_oneof![Just(Bema::trl()), Just(Bema::online()), Just(Bema::offline())],
+        (update_after, update_freq, lag) in (0..4_u64, 1..4_u64, 1..6_u32),
+        seen in prop::collection::vec(-9.0..9.0_f32, 1..30),
+    ) {
+        let numbers = Bema { update_after, update_freq, lag, ..convention };
+        let mut bema = BemaModel::try_new(&model(seen[0]), numbers, &EmaConfig::new()).unwrap();
+        for (step, x) in seen.iter().enumerate().skip(1) {
+            let update = bema.update(&model(*x)).unwrap();
+            if !matches!(update, Update::Averaged { .. }) {
+                continue;
+            }
+            let profile = bema.profile().unwrap();
+            prop_assert_eq!(profile.last_step(), step as u64);
+            let terms = profile.steps().zip(profile.weights());
+            let expected: f64 = terms.map(|(step, weight)| weight * f64::from(seen[step as usize])).sum();
+            let found = number(&bema.model(&model(*x)).unwrap());
+            prop_assert!((found - expected).abs() < 1e-4, "{} and {}", found, expected);
+        }
+    }
 }

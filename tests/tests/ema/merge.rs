@@ -5,11 +5,11 @@ use burn::tensor::{DType, Device, Tensor};
 use burn_ema::config::EmaPrecision;
 use burn_ema::decay::{EqualWeights, PowerFunction};
 use burn_ema::merge::{Merge, MergeSchedule, range_mean, weights};
-use burn_ema::policy::Action;
+use burn_ema::policy::{Action, BufferAction};
 use burn_ema::{Decay, EmaConfig, EmaError, EmaModel, Policy};
-use burn_ema_tests::backend::{device, elsewhere, has_dtype};
+use burn_ema_tests::backend::{autodiff_device, device, elsewhere, has_dtype};
 use burn_ema_tests::models::{Mixed, Weights, vector};
-use burn_ema_tests::snapshot::{assert_same_values, numbers_at};
+use burn_ema_tests::snapshot::{assert_same_values, numbers_at, values};
 use proptest::prelude::*;
 
 /// Checkpoints of steps 1 to 8.
@@ -152,6 +152,46 @@ fn greedy_soup_keeps_what_makes_it_better() {
     assert_eq!(number(&uniform), 4.25);
 }
 
+/// Also a soup of one model, and what is scored.
+#[test]
+fn greedy_soup_is_for_inference() {
+    let trained = |_| Ok::<_, EmaError>(Weights::new(&[1.0], &autodiff_device()));
+    let mut scored = 0;
+    let soup = Merge::new().greedy(2, trained, |model: &Weights| {
+        assert!(!values(model)[0].is_autodiff);
+        scored += 1;
+        0.0
+    });
+    let soup = soup.unwrap();
+    assert_eq!(soup.members, [0]);
+    assert!(!values(&soup.model)[0].is_autodiff);
+    assert_eq!(scored, 3);
+}
+
+/// The square of 300 is no f16.
+#[test]
+fn slerp_of_half_precision_has_the_angle_of_f32() {
+    if !has_dtype(DType::F16, "slerp_of_half_precision") {
+        return;
+    }
+    let half = |numbers: &[f32]| Weights::of_dtype(numbers, DType::F16, &device());
+    let merge = Merge::new().with_precision(EmaPrecision::SameAsModel);
+    let between = merge.slerp(half(&[300.0, 0.0]), half(&[0.0, 300.0]), 0.5);
+    let between = numbers_at(&between.unwrap(), "w");
+    for number in between {
+        assert!((number - 300.0 * 0.5_f64.sqrt()).abs() < 0.3, "{number}");
+    }
+}
+
+/// What is ignored is that of the first model, on the device of the last.
+#[test]
+fn merge_is_on_one_device() {
+    let policy = Policy::new().with_buffers(BufferAction::Ignore);
+    let models = [elsewhere(), device()].map(|device| Mixed::at(Some(1), &device));
+    let merged = Merge::new().with_policy(policy).uniform(models).unwrap();
+    assert_eq!(merged.devices(), [device()]);
+}
+
 /// Strictly better: a model that changes nothing is left out. One without a score is not tried.
 #[test]
 fn greedy_soup_leaves_out_equals_and_nan() {
@@ -255,6 +295,18 @@ fn range_of_two_means_is_the_mean_of_the_range() {
     let square = PowerFunction { gamma: 1.0 }.into();
     let expected = (13.0 * 7.0 + 15.0 * 9.0) / 28.0;
     assert_near(&[of(&square, 6, 8)], &[expected]);
+}
+
+/// By weight: 3 and 5 with weights of 1 and 3 after a first value of weight 2.
+#[test]
+fn range_of_weighted_means_is_the_weighted_mean_of_the_range() {
+    let mut later = mean(Decay::equal_weights(), &[]);
+    later.update_weighted(&model(&[9.0]), 2.0).unwrap();
+    let earlier = later.clone();
+    later.update_weighted(&model(&[3.0]), 1.0).unwrap();
+    later.update_weighted(&model(&[5.0]), 3.0).unwrap();
+    let range = range_mean(&earlier, &later).unwrap();
+    assert_near(&[number(&range)], &[4.5]);
 }
 
 /// Of `later`, whose decays of the frozen and of integers are no mean.

@@ -128,11 +128,21 @@ fn profile_of_an_ema_is_that_of_its_updates() {
     ema.update(&model).unwrap();
     assert_eq!(ema.profile().unwrap().last_step(), 8);
 
-    for _ in 0..2 {
-        ema.update_weighted(&model, 0.5).unwrap();
-    }
+    // Weights whose mean is 1 are weights all the same; a weight of 1 is none.
+    let mut ema = EmaConfig::new()
+        .with_decay(Decay::equal_weights())
+        .init(&model);
+    ema.update_weighted(&model, 1.0).unwrap();
+    assert_eq!(ema.profile().unwrap().weights(), [0.0, 1.0]);
+    ema.update_weighted(&model, 0.5).unwrap();
+    ema.update_weighted(&model, 1.5).unwrap();
     let error = ema.profile().unwrap_err().to_string();
-    assert!(error.contains("3 updates that count as 2.5"), "{error}");
+    assert!(
+        error.contains("the 3 updates of the EMA have weights"),
+        "{error}"
+    );
+    ema.restart(&model).unwrap();
+    assert!(ema.profile().is_ok());
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use burn::module::Module;
 use burn::train::InferenceStep;
+use burn::train::metric::LossMetric;
 use burn_ema::lag::{BEMA, BEMA_FIRST, Bema, bema_emas, bema_model};
 use burn_ema::{EmaConfig, EmaSetConfig};
 use burn_ema_tests::learner::{Net, batch, batches, device, drive, learner};
@@ -104,6 +105,17 @@ fn set_without_its_emas_is_an_error() {
     let error = fresh().try_with_bema(wrong).unwrap_err().to_string();
     assert!(error.contains("lag must be at least 1"), "{error}");
     assert!(bema_emas(&wrong, &EmaConfig::new()).is_err());
+    // Of other numbers, or of the first weights.
+    let error = fresh().try_with_bema(Bema::online()).unwrap_err();
+    assert!(
+        error.to_string().contains("other numbers of BEMA"),
+        "{error}"
+    );
+    let first = Net::new(0.0, &device()).with_ema(emas());
+    let error = first.with_chosen(BEMA_FIRST).try_with_bema(bema());
+    assert!(error.unwrap_err().to_string().contains("cannot validate"));
+    let error = fresh().metric_of(BEMA_FIRST, LossMetric::new()).err();
+    assert!(error.unwrap().to_string().contains("do not validate"));
 }
 
 /// Before training there is nothing to correct.

@@ -47,7 +47,7 @@ use crate::error::RulesError;
 /// | [`Annealing`] | `n / (gamma + n)`, up to a maximum |
 /// | [`equal_weights`](Self::equal_weights), [`EqualWeights`] | `n / (n + 1)`: the mean |
 /// | [`sigma_rel`](Self::sigma_rel), [`one_minus_power`](Self::one_minus_power), [`PowerFunction`] | `(n / (n + 1))^(gamma + 1)` |
-/// | [`RestartedMean`] | the mean of a window, which begins anew |
+/// | [`RestartedMean`] | the mean of a window, which starts again |
 /// | [`PowerLaw`] | `1 - (rho + gamma n)^-power` |
 /// | [`custom`](Self::custom) | the result of your function |
 ///

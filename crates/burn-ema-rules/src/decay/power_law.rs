@@ -27,9 +27,9 @@ use crate::error::RulesError;
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PowerLaw {
-    /// The value at `s = 0` of what is raised to the power, finite and above 0.
+    /// `rho` in the formula, finite and above 0.
     pub rho: f64,
-    /// By how much it grows with `s`, finite and above 0.
+    /// `gamma` in the formula, finite and above 0.
     pub gamma: f64,
     /// The exponent, finite and above 0.
     pub power: f64,

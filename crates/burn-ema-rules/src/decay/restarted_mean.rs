@@ -1,4 +1,4 @@
-//! The mean of a window, which begins anew.
+//! The mean of a window, which starts again.
 
 use serde::{Deserialize, Serialize};
 

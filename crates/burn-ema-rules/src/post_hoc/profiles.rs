@@ -17,9 +17,9 @@ const NEGLIGIBLE: f64 = 1e-12;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Measure {
-    /// The weights of the models: Karras et al.
+    /// The weights of the models. As in the algorithm of Karras et al., the closest combination is divided by its sum.
     Weights,
-    /// The shares of the changes of the steps.
+    /// The shares of the changes of the steps, among combinations that sum to 1.
     Changes,
 }
 
@@ -46,7 +46,7 @@ impl Default for Fit {
     }
 }
 
-/// Finds the combination of stored averages whose profile is closest to the profile `wanted`.
+/// Finds the combination of stored averages whose profile is closest to the profile `wanted`, by the [`Measure`] of `fit`.
 ///
 /// Profiles come from a configuration ([`Schedule::profile`](crate::schedule::Schedule::profile) at the number of updates that the
 /// snapshot has had), from [`Profile::checkpoint`] for plain checkpoints, and from [`merge::window`](crate::merge::window) for
@@ -55,8 +55,8 @@ impl Default for Fit {
 ///
 /// # Errors
 ///
-/// [`RulesError::Reconstruction`] if `stored` is empty, a stored profile is later than `wanted`, `wanted` is a single step, the
-/// precision is out of its range, or the stored profiles have nothing in common with `wanted`.
+/// [`RulesError::Reconstruction`] if `stored` is empty, a stored profile is later than `wanted`, all profiles are one and the same
+/// step, the precision is out of its range, or, by weights, the stored profiles have nothing in common with `wanted`.
 ///
 /// # Example
 ///
@@ -108,11 +108,13 @@ pub fn reconstruct_profiles(
     let shares: Vec<Vec<f64>> = profiles().map(|profile| points.shares(profile)).collect();
     let of_weights = points.problem(&shares, Measure::Weights);
     let of_changes = points.problem(&shares, Measure::Changes);
-    let problem = match fit.measure {
-        Measure::Weights => &of_weights,
-        Measure::Changes => &of_changes,
+    let (weights, normalized) = match fit.measure {
+        Measure::Weights => normalized(of_weights.solve(fit.precision))?,
+        Measure::Changes => {
+            let weights = of_changes.solve_for_sum_of_1(fit.precision);
+            (weights.clone(), weights)
+        }
     };
-    let (weights, normalized) = normalized(problem.solve(fit.precision))?;
     Ok(Reconstruction {
         relative_error: of_weights.error(&normalized),
         change_error: of_changes.error(&normalized),
@@ -206,27 +208,45 @@ struct Problem {
 impl Problem {
     /// The weights that make the square of the error, and of `precision` times the weights, least.
     fn solve(&self, precision: f64) -> DVector<f64> {
-        let (rows, columns) = self.basis.shape();
-        // The weights themselves are further rows. So there are at least as many as columns, too.
-        let ridge = precision * self.scale;
-        let whole = DMatrix::from_fn(rows + columns, columns + 1, |row, column| {
-            match (row < rows, column < columns) {
-                (true, true) => self.basis[(row, column)],
-                (true, false) => self.target[row],
-                (false, _) if row - rows == column => ridge,
-                (false, _) => 0.0,
-            }
+        let columns = self.basis.ncols();
+        let ridge = DMatrix::from_diagonal_element(columns, columns, precision * self.scale);
+        let none = DVector::zeros(columns);
+        least_squares(
+            &stacked(&self.basis, &ridge),
+            &stacked_column(&self.target, &none),
+        )
+    }
+
+    /// The same among weights that sum to 1: the last of them is what the others leave.
+    fn solve_for_sum_of_1(&self, precision: f64) -> DVector<f64> {
+        let columns = self.basis.ncols();
+        let others = columns - 1;
+        let last = self.basis.column(others).into_owned();
+        let basis = DMatrix::from_fn(self.basis.nrows(), others, |row, column| {
+            self.basis[(row, column)] - last[row]
         });
-        // The singular values are those of the small factor.
-        let factor = whole.qr().unpack_r();
-        let basis = factor.view((0, 0), (columns, columns)).into_owned();
-        let target = factor.view((0, columns), (columns, 1)).into_owned();
-        let svd = basis.svd(true, true);
-        let negligible = NEGLIGIBLE * svd.singular_values.max();
-        let solution = svd
-            .solve(&target, negligible)
-            .expect("both factors were asked for");
-        solution.column(0).into_owned()
+        let target = &self.target - last;
+        let ridge = precision * self.scale;
+        // The last row is that of the last weight.
+        let size = DMatrix::from_fn(columns, others, |row, column| match row {
+            row if row == others => -ridge,
+            row if row == column => ridge,
+            _ => 0.0,
+        });
+        let size_target = DVector::from_fn(columns, |row, _| match row == others {
+            true => -ridge,
+            false => 0.0,
+        });
+        let mut weights = match others {
+            0 => Vec::new(),
+            _ => {
+                let target = stacked_column(&target, &size_target);
+                let found = least_squares(&stacked(&basis, &size), &target);
+                found.iter().copied().collect()
+            }
+        };
+        weights.push(1.0 - weights.iter().sum::<f64>());
+        DVector::from_vec(weights)
     }
 
     /// The distance from the target, relative to the scale.
@@ -237,4 +257,39 @@ impl Problem {
             false => distance / self.scale,
         }
     }
+}
+
+fn stacked(above: &DMatrix<f64>, below: &DMatrix<f64>) -> DMatrix<f64> {
+    let rows = above.nrows();
+    DMatrix::from_fn(rows + below.nrows(), above.ncols(), |row, column| {
+        match row < rows {
+            true => above[(row, column)],
+            false => below[(row - rows, column)],
+        }
+    })
+}
+
+fn stacked_column(above: &DVector<f64>, below: &DVector<f64>) -> DVector<f64> {
+    let values = above.iter().chain(below.iter()).copied();
+    DVector::from_vec(values.collect())
+}
+
+/// The `x` for which `basis * x` is closest to `target`. There are at least as many rows as columns.
+fn least_squares(basis: &DMatrix<f64>, target: &DVector<f64>) -> DVector<f64> {
+    let columns = basis.ncols();
+    let whole = DMatrix::from_fn(basis.nrows(), columns + 1, |row, column| {
+        match column < columns {
+            true => basis[(row, column)],
+            false => target[row],
+        }
+    });
+    // The singular values are those of the small factor.
+    let factor = whole.qr().unpack_r();
+    let basis = factor.view((0, 0), (columns, columns)).into_owned();
+    let target = factor.view((0, columns), (columns, 1)).into_owned();
+    let svd = basis.svd(true, true);
+    let negligible = NEGLIGIBLE * svd.singular_values.max();
+    let solution = svd.solve(&target, negligible);
+    let solution = solution.expect("both factors were asked for");
+    solution.column(0).into_owned()
 }

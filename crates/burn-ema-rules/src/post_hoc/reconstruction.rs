@@ -17,8 +17,8 @@ pub struct Reconstruction {
 }
 
 impl Reconstruction {
-    /// The weight of each stored EMA, in the order of the profiles, by the algorithm of the paper. The sum is below 1
-    /// where the wanted profile is wider than the stored profiles together.
+    /// The weight of each stored average, in the order of the profiles, before it is divided by their sum. By the algorithm of the
+    /// paper the sum is below 1 where the wanted profile is wider than the stored profiles together.
     #[must_use]
     pub fn weights(&self) -> &[f64] {
         &self.weights

@@ -140,6 +140,14 @@ fn multiplier_of_the_online_callback_is_a_factor() {
     let weight = 1.0 - bema.decay().try_decay(at(7)).unwrap();
     assert!((weight - 0.5 * 9.0_f64.powf(-0.5)).abs() < 1e-15);
     assert!((bema.correction(8) - 0.5 * 9.0_f64.powf(-0.2)).abs() < 1e-15);
+    // A weight is at most 1, a correction is not.
+    let eager = Bema {
+        multiplier: 2.0,
+        lag: 5,
+        ..bema
+    };
+    assert_eq!(eager.decay().try_decay(at(0)).unwrap(), 0.0);
+    assert_eq!(eager.correction(3), 2.0);
 }
 
 #[test]

@@ -21,7 +21,7 @@ mod preset_decays;
 #[cfg(feature = "presets")]
 mod preset_goldens;
 mod profile;
+mod ramps;
 mod retained;
 mod schedule;
 mod simulation;
-mod teachers;

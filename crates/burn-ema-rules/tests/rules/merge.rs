@@ -90,25 +90,25 @@ fn half_life_of_a_merge_is_in_checkpoints() {
 #[test]
 fn means_of_ranges_are_those_of_icefall() {
     let mean = |n: usize| SEEN[..n].iter().sum::<f64>() / n as f64;
-    for (earlier, later, expected) in [(2, 6, 5.5), (4, 8, 7.5), (6, 8, 8.0)] {
+    for (earlier, later, expected) in [(2.0, 6.0, 5.5), (4.0, 8.0, 7.5), (6.0, 8.0, 8.0)] {
         let [first, second] = range_weights(earlier, later, 0.0).unwrap();
         let found = first * mean(earlier as usize) + second * mean(later as usize);
         assert!((found - expected).abs() < 1e-14, "{found} of {expected}");
     }
     // Over the last quarter, rounding may grow sevenfold.
-    let [first, second] = range_weights(6, 8, 0.0).unwrap();
+    let [first, second] = range_weights(6.0, 8.0, 0.0).unwrap();
     assert_near(&[first, second], &[-3.0, 4.0]);
 }
 
 #[test]
 fn ranges_of_power_functions_are_parts_of_their_profiles() {
     let mean = |n: usize| merged(&weights(n, MergeSchedule::MinusSqrt).unwrap(), &SEEN[..n]);
-    let [first, second] = range_weights(4, 8, -0.5).unwrap();
+    let [first, second] = range_weights(4.0, 8.0, -0.5).unwrap();
     let found = first * mean(4) + second * mean(8);
     assert!((found - 7.46835482324).abs() < 1e-11, "{found}");
-    assert_eq!(range_weights(0, 8, 3.0).unwrap(), [0.0, 1.0]);
+    assert_eq!(range_weights(0.0, 8.0, 3.0).unwrap(), [0.0, 1.0]);
     // Powers of such counts overflow.
-    let [first, second] = range_weights(u64::MAX / 2, u64::MAX, 500.0).unwrap();
+    let [first, second] = range_weights(1e300, 1e301, 500.0).unwrap();
     assert!(first.abs() < 1e-100 && (second - 1.0).abs() < 1e-15);
 }
 
@@ -126,8 +126,9 @@ fn what_cannot_be_merged_says_why() {
     let message = |found: Result<Vec<f64>, RulesError>| found.unwrap_err().to_string();
     assert_eq!(
         message(weights(0, MergeSchedule::Linear)),
-        "count: a merge needs at least one model, found 0"
+        "count: a merge has at least one model and at most 100000000, found 0"
     );
+    assert!(weights(usize::MAX, MergeSchedule::Linear).is_err());
     for power in [0.0, -1.0, f64::NAN, f64::INFINITY] {
         let schedule = MergeSchedule::OneMinusPower { power };
         let found = message(weights(3, schedule));
@@ -138,12 +139,18 @@ fn what_cannot_be_merged_says_why() {
         let schedule = MergeSchedule::Ema { half_life: power };
         assert!(message(weights(3, schedule)).starts_with("half_life: "));
     }
-    for (earlier, later) in [(3, 3), (4, 3)] {
+    for (earlier, later) in [
+        (3.0, 3.0),
+        (4.0, 3.0),
+        (-1.0, 3.0),
+        (1.0, f64::INFINITY),
+        (f64::NAN, 3.0),
+    ] {
         let error = range_weights(earlier, later, 0.0).unwrap_err().to_string();
         assert!(error.contains("fewer updates than the later"), "{error}");
     }
     for gamma in [-1.0, f64::NAN] {
-        assert!(range_weights(1, 2, gamma).is_err());
+        assert!(range_weights(1.0, 2.0, gamma).is_err());
     }
 }
 
@@ -178,7 +185,7 @@ proptest! {
     #[test]
     fn range_takes_out_the_earlier_mean(earlier in 1_u64..50, more in 1_u64..50, gamma in -0.9..4.0_f64) {
         let later = earlier + more;
-        let [first, second] = range_weights(earlier, later, gamma).unwrap();
+        let [first, second] = range_weights(earlier as f64, later as f64, gamma).unwrap();
         let profile = |updates| {
             let decay = Decay::from(PowerFunction { gamma });
             let profile = Schedule::default().profile(&decay, updates).unwrap();

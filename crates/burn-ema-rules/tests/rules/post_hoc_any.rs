@@ -194,6 +194,62 @@ fn running_means_give_a_window_exactly() {
     assert!((found.noise_gain() - 7.0).abs() < 1e-9);
 }
 
+/// The first step has a checkpoint, too.
+#[test]
+fn checkpoints_of_all_steps_give_their_mean() {
+    for number in [2, 4, 7] {
+        let stored: Vec<Profile> = (1..=number).map(Profile::checkpoint).collect();
+        let mean = window(number, number, MergeSchedule::Linear).unwrap();
+        for measure in [Measure::Weights, Measure::Changes] {
+            let found = reconstruct_profiles(&stored, &mean, exact(measure)).unwrap();
+            for weight in found.normalized() {
+                assert!((weight - 1.0 / number as f64).abs() < 1e-12, "{weight}");
+            }
+            assert!(found.change_error() < 1e-12 && found.relative_error() < 1e-12);
+        }
+    }
+    // One alone is all that there is.
+    let alone = [Profile::checkpoint(1)];
+    let mean = window(2, 2, MergeSchedule::Linear).unwrap();
+    let found = reconstruct_profiles(&alone, &mean, Fit::default()).unwrap();
+    assert_eq!(
+        (found.normalized(), found.change_error()),
+        (&[1.0][..], 1.0)
+    );
+}
+
+/// Of combinations that sum to 1, none is closer: a few others are tried.
+#[test]
+fn combination_is_the_closest_that_sums_to_1() {
+    let stored: Vec<Profile> = (1..=4).map(|n| Profile::checkpoint(100 * n)).collect();
+    let mean = window(400, 400, MergeSchedule::Linear).unwrap();
+    let best = reconstruct_profiles(&stored, &mean, exact(Measure::Changes)).unwrap();
+    assert!(
+        (best.change_error() - 0.165).abs() < 5e-4,
+        "{}",
+        best.change_error()
+    );
+    assert!((best.normalized().iter().sum::<f64>() - 1.0).abs() < 1e-12);
+    for (one, other) in [(0, 1), (0, 3), (1, 2), (2, 3)] {
+        for shift in [-0.01, 0.01] {
+            let mut weights = best.normalized().to_vec();
+            weights[one] += shift;
+            weights[other] -= shift;
+            let mut merged = vec![0.0; 400];
+            for (n, weight) in weights.iter().enumerate() {
+                merged[100 * (n + 1) - 1] = *weight;
+            }
+            let schedule = Schedule {
+                start: 1,
+                interval: 1,
+            };
+            let moved = [Profile::new(schedule, merged).unwrap()];
+            let found = reconstruct_profiles(&moved, &mean, Fit::default()).unwrap();
+            assert!(found.change_error() > best.change_error());
+        }
+    }
+}
+
 /// What the merge of checkpoints leaves of the way to the average of every step.
 #[test]
 fn merges_miss_what_the_reference_says() {

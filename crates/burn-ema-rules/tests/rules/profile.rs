@@ -136,6 +136,17 @@ fn numbers_of_a_profile_allocate_nothing() {
 }
 
 #[test]
+fn profile_with_negative_weights_has_a_half_life() {
+    let half_life = |weights: &[f64]| {
+        let profile = Profile::new(Schedule::default(), weights.to_vec()).unwrap();
+        profile.half_life()
+    };
+    assert_eq!(half_life(&[-0.5, 1.5]), 0.0);
+    assert_eq!(half_life(&[1.5, -0.5]), 1.0);
+    assert!(half_life(&[-0.2, 0.3, 0.2, 0.7]) > 0.0);
+}
+
+#[test]
 fn profile_from_a_file_is_checked() {
     for wrong in [
         r#"{ "schedule": {}, "weights": [] }"#,

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use burn::module::Module;
-use burn_ema::lag::{BEMA, BEMA_FIRST, bema_model};
+use burn_ema::lag::{BEMA, BEMA_FIRST, bema_formed};
 use burn_ema::{EmaError, EmaModel, EmaSet};
 
 use crate::learner::WithEma;
@@ -82,7 +82,7 @@ impl<M: Module, V> WithEma<M, V> {
 
     /// Runs `step` on the EMA model that was chosen.
     pub(crate) fn on_ema<T>(&self, step: impl FnOnce(&M) -> T) -> T {
-        let as_it_is = || self.usable(&self.running_emas().swap_remove(self.chosen));
+        let as_it_is = || self.usable(&self.running_emas()[self.chosen]);
         let make = || self.or_stop(self.chosen_model(), as_it_is);
         match &self.snapshot {
             Some(snapshot) => step(snapshot.chosen.get_or_init(make)),
@@ -106,17 +106,21 @@ impl<M: Module, V> WithEma<M, V> {
     }
 
     fn chosen_model(&self) -> Result<M, EmaError> {
-        self.reestimated(&self.running_emas().swap_remove(self.chosen))
+        let emas = self.running_emas();
+        self.reestimated(&emas[self.chosen], &emas)
     }
 
     fn other_models(&self) -> Vec<(String, M)> {
-        let mut emas = self.running_emas();
-        emas.remove(self.chosen);
-        // The first weights are no average.
-        emas.retain(|(name, _)| self.bema.is_none() || name != BEMA_FIRST);
-        let model = |ema: &Running<M>| self.or_stop(self.reestimated(ema), || self.usable(ema));
-        let models = emas.iter().map(|ema| (ema.0.clone(), model(ema)));
-        models.collect()
+        let emas = self.running_emas();
+        let model = |ema: &Running<M>| {
+            let read = self.reestimated(ema, &emas);
+            self.or_stop(read, || self.usable(ema))
+        };
+        let others = emas.iter().enumerate().filter(|(position, (name, _))| {
+            // The first weights are no average.
+            *position != self.chosen && (self.bema.is_none() || name != BEMA_FIRST)
+        });
+        others.map(|(_, ema)| (ema.0.clone(), model(ema))).collect()
     }
 
     /// `made`. After an error, which stops the run, a step needs something to run on all the same.
@@ -142,10 +146,13 @@ impl<M: Module, V> WithEma<M, V> {
     }
 
     /// The EMA model with the statistics that it is to have.
-    fn reestimated(&self, ema: &Running<M>) -> Result<M, EmaError> {
+    fn reestimated(&self, ema: &Running<M>, emas: &[Running<M>]) -> Result<M, EmaError> {
         let running = ema.1.as_ref();
         let reestimates = running.is_some_and(|ema| ema.config().policy.reestimates());
-        let averaged = self.usable(ema);
+        let averaged = match self.corrected(ema, emas) {
+            Some(corrected) => self.placed(corrected?, running.is_some_and(is_pinned)),
+            None => self.usable(ema),
+        };
         match &self.reestimation {
             Some(reestimation) if reestimates => reestimation
                 .estimate(&averaged)
@@ -155,12 +162,15 @@ impl<M: Module, V> WithEma<M, V> {
     }
 
     /// The EMA model where the online model can take its place.
-    fn usable(&self, (name, ema): &Running<M>) -> M {
-        let Some(ema) = ema else {
-            return self.online.valid();
-        };
-        let is_pinned = ema.device().is_some();
-        let averaged = self.read(name, ema);
+    fn usable(&self, (_, ema): &Running<M>) -> M {
+        match ema {
+            Some(ema) => self.placed(ema.clone().into_model(), is_pinned(ema)),
+            None => self.online.valid(),
+        }
+    }
+
+    /// A model that was read of EMAs, where the online model is.
+    fn placed(&self, averaged: M, is_pinned: bool) -> M {
         // The EMA is where it is kept, or where the last step left the online weights: with a
         // sharded optimizer that is on every device.
         match self.online.devices().as_slice() {
@@ -172,25 +182,24 @@ impl<M: Module, V> WithEma<M, V> {
         }
     }
 
-    /// The EMA model, without its lag if that is wanted.
-    fn read(&self, name: &str, ema: &EmaModel<M>) -> M {
-        let emas = match self.bema {
-            Some(bema) if name == BEMA => self
-                .emas
-                .peek(|emas| emas.cloned())
-                .map(|emas| (bema, emas)),
-            _ => None,
-        };
-        let corrected = emas.map(|(bema, emas)| bema_model(&bema, &emas, &self.online));
-        match corrected {
-            Some(Ok(corrected)) => corrected,
-            Some(Err(error)) => self.or_stop(Err(error), || ema.clone().into_model()),
-            None => ema.clone().into_model(),
-        }
+    /// The EMA model without its lag, if that is wanted.
+    fn corrected(
+        &self,
+        (name, ema): &Running<M>,
+        emas: &[Running<M>],
+    ) -> Option<Result<M, EmaError>> {
+        let bema = self.bema.filter(|_| name == BEMA)?;
+        let (_, first) = emas.iter().find(|(name, _)| name == BEMA_FIRST)?;
+        let (ema, first) = (ema.as_ref()?, first.as_ref()?);
+        Some(bema_formed(&bema, ema, first, &self.online))
     }
 
     /// A snapshot without models yet, if there is one.
     pub(super) fn fresh_snapshot(&self) -> Option<Snapshot<M>> {
         self.snapshot.as_ref().map(|_| Snapshot::new())
     }
+}
+
+fn is_pinned<M: Module>(ema: &EmaModel<M>) -> bool {
+    ema.device().is_some()
 }

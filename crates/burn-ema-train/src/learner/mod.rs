@@ -18,8 +18,9 @@ use burn::optim::{GradientsParams, ModuleOptimizer, MultiGradientsParams};
 use burn::tensor::Device;
 use burn::train::metric::Metric;
 use burn::train::{InferenceStep, Interrupter, LearnerModel, TrainOutput, TrainStep};
+use burn_ema::config::NamedConfig;
 use burn_ema::lag::{BEMA, BEMA_FIRST, Bema};
-use burn_ema::{EmaError, EmaSetConfig};
+use burn_ema::{Decay, EmaError, EmaSetConfig};
 
 pub use crate::learner::side_by_side::BothModels;
 
@@ -242,6 +243,7 @@ impl<M: Module, V> WithEma<M, V> {
     ///
     /// If no EMA is called `name`.
     pub fn try_with_chosen(mut self, name: &str) -> Result<Self, EmaError> {
+        self.check_validates(name)?;
         self.monitor.find(name)?;
         let config = self.emas.config();
         let position = config.names().position(|known| known == name);
@@ -295,11 +297,10 @@ impl<M: Module, V> WithEma<M, V> {
         self
     }
 
-    /// Makes the EMAs weighted means: an update counts as many updates as `weight` says of the learning rate and of the number
-    /// of optimizer steps before, as in [`EmaModel::update_weighted`](burn_ema::EmaModel::update_weighted). Every EMA must have
-    /// [equal weights](burn_ema::Decay::equal_weights); otherwise the first step fails.
+    /// Makes every EMA a [weighted mean](burn_ema::EmaModel::update_weighted). `weight(learning_rate, steps_before)` returns the weight
+    /// of the next update. Every EMA must have [equal weights](burn_ema::Decay::equal_weights); otherwise the first step fails.
     ///
-    /// Of a learning rate with groups of parameters it is the one that is for all.
+    /// With one learning rate per parameter group, `weight` receives the base rate.
     ///
     /// # Example
     ///
@@ -310,8 +311,8 @@ impl<M: Module, V> WithEma<M, V> {
     ///
     /// let model = LinearConfig::new(2, 2).init(&Default::default());
     /// let mean = EmaConfig::new().with_decay(Decay::equal_weights());
-    /// // The weights of schedule-free training.
-    /// let model = model.with_ema(mean).with_update_weight(|learning_rate, _step| learning_rate.powi(2));
+    /// // Steps count by their learning rate.
+    /// let model = model.with_ema(mean).with_update_weight(|learning_rate, _steps_before| learning_rate);
     /// ```
     #[must_use]
     pub fn with_update_weight(
@@ -322,15 +323,16 @@ impl<M: Module, V> WithEma<M, V> {
         self
     }
 
-    /// Corrects the EMA called `bema` for its lag wherever it validates or is the result: [BEMA](burn_ema::lag). The set of EMAs
-    /// has to be that of [`bema_emas`](burn_ema::lag::bema_emas), perhaps with others.
+    /// Corrects the EMA called `bema` for its lag in validation and in [`into_ema`](Self::into_ema): [BEMA](burn_ema::lag). The set of
+    /// EMAs has to be that of [`bema_emas`](burn_ema::lag::bema_emas), perhaps with others.
     ///
     /// [`ema`](Self::ema) and [`emas`](Self::emas) give the EMAs as they are kept, from which
     /// [`bema_model`](burn_ema::lag::bema_model) forms the average again.
     ///
     /// # Errors
     ///
-    /// If a number of `bema` is out of its range, or the set lacks the EMAs.
+    /// If a number of `bema` is out of its range, the set lacks the EMAs or has them for other numbers, or the
+    /// [chosen](Self::with_chosen) one is the first weights.
     ///
     /// # Example
     ///
@@ -349,9 +351,34 @@ impl<M: Module, V> WithEma<M, V> {
         bema.validate()?;
         self.monitor.find(BEMA)?;
         self.monitor.find(BEMA_FIRST)?;
-        self.bema = Some(bema);
-        self.snapshot = self.fresh_snapshot();
-        Ok(self)
+        let config = self.emas.config();
+        let expected = |name: &str| match name {
+            BEMA => Some(bema.decay()),
+            BEMA_FIRST => Some(Decay::constant(1.0)),
+            _ => None,
+        };
+        let is_other = config.emas.iter().any(|NamedConfig { name, config, .. }| {
+            let schedule = (bema.update_after, bema.update_freq);
+            expected(name).is_some_and(|decay| {
+                config.decay != decay || (config.start, config.interval) != schedule
+            })
+        });
+        let problem = match () {
+            () if is_other => {
+                "its EMAs are for other numbers of BEMA: create it with `bema_emas` of the same"
+            }
+            () if config.emas[self.chosen].name == BEMA_FIRST => {
+                "the first weights of BEMA cannot validate: choose another EMA"
+            }
+            () => {
+                self.bema = Some(bema);
+                self.snapshot = self.fresh_snapshot();
+                return Ok(self);
+            }
+        };
+        Err(EmaError::InvalidSet {
+            problem: problem.into(),
+        })
     }
 
     /// The data from which running statistics are computed before each validation and for the result, where a
@@ -379,8 +406,9 @@ impl<M: Module, V> WithEma<M, V> {
     /// Stops the run through `interrupter` when the EMA cannot be updated or its statistics cannot be
     /// re-estimated, with the error as the reason. Without this such an error is a panic.
     ///
-    /// It can only happen with [`NonFinite::Error`](burn_ema::config::NonFinite::Error), when a model changes its own structure
-    /// while it trains, with a [custom schedule](burn_ema::Decay::custom) that gives no decay, or when the
+    /// It can only happen with [`NonFinite::Error`](burn_ema::config::NonFinite::Error), with a
+    /// [weight](Self::with_update_weight) that is none, when a model changes its own structure while it trains, with a
+    /// [custom schedule](burn_ema::Decay::custom) that gives no decay, or when the
     /// [data for statistics](Self::with_reestimation) is missing, not wanted or fails in a validation.
     #[must_use]
     pub fn with_interrupter(mut self, interrupter: Interrupter) -> Self {
@@ -428,8 +456,19 @@ impl<M: Module, V> WithEma<M, V> {
     /// # Ok::<(), burn_ema::EmaError>(())
     /// ```
     pub fn metric_of<Me: Metric>(&self, name: &str, metric: Me) -> Result<Averaged<Me>, EmaError> {
+        self.check_validates(name)?;
         self.monitor.of(name)?;
         Ok(Averaged::new(name, metric))
+    }
+
+    /// Checks that the EMA called `name` is not the first weights of BEMA.
+    fn check_validates(&self, name: &str) -> Result<(), EmaError> {
+        match self.bema.is_some() && name == BEMA_FIRST {
+            true => Err(EmaError::InvalidSet {
+                problem: "the first weights of BEMA do not validate: name another EMA".into(),
+            }),
+            false => Ok(()),
+        }
     }
 
     /// Runs an optimizer step and brings the EMAs up to date.

@@ -9,7 +9,7 @@ use burn_ema_rules::profile::Profile;
 use crate::burn_facts::rank;
 use crate::error::EmaError;
 use crate::model::EmaModel;
-use crate::model::config::EmaConfig;
+use crate::model::config::{EmaConfig, EmaPrecision};
 use crate::model::set::EmaSet;
 use crate::model::set::config::EmaSetConfig;
 use crate::model::update::{Update, Weight, update_all};
@@ -44,13 +44,15 @@ pub struct BemaModel<M: Module> {
 }
 
 impl<M: Module> BemaModel<M> {
-    /// Starts as a copy of `model`. Of `config`, the decay, the start and the interval do not count: `bema` has them.
+    /// Starts as a copy of `model`. Of `config`, the decay, the start and the interval do not count: `bema` has them. A record without
+    /// BEMA is an error, whatever `config` says of it.
     ///
     /// # Errors
     ///
-    /// If a number of `bema` is out of its range, or as [`EmaConfig::try_init`].
+    /// If a number of `bema` is out of its range, `config` writes back, or as [`EmaConfig::try_init`].
     pub fn try_new(model: &M, bema: Bema, config: &EmaConfig) -> Result<Self, EmaError> {
         bema.validate()?;
+        config.check_no_write_back()?;
         let [of_ema, of_first] = configs(&bema, config);
         let ema = of_ema.try_init(model)?;
         let mut first = of_first.try_init(model)?;
@@ -75,11 +77,14 @@ impl<M: Module> BemaModel<M> {
     /// The average without lag, in inference mode: the EMA plus [`Bema::correction`] of the way from the first weights to those
     /// of `online`, the model that is trained.
     ///
+    /// It is not finite where `online` is not, also if the EMA has skipped such steps. The weight of an update counts updates, and the
+    /// correction steps, so after skipped steps the two are as many steps apart.
+    ///
     /// # Errors
     ///
     /// If `online` does not have the structure of the EMA, or an earlier update panicked.
     pub fn model(&self, online: &M) -> Result<M, EmaError> {
-        corrected(&self.bema, &self.ema, &self.first, online)
+        bema_formed(&self.bema, &self.ema, &self.first, online)
     }
 
     /// The EMA, without the correction.
@@ -134,7 +139,7 @@ pub const BEMA_FIRST: &str = "bema_first";
 ///
 /// # Errors
 ///
-/// If a number of `bema` is out of its range.
+/// If a number of `bema` is out of its range, or `config` writes back.
 ///
 /// # Example
 ///
@@ -153,6 +158,7 @@ pub const BEMA_FIRST: &str = "bema_first";
 /// ```
 pub fn bema_emas(bema: &Bema, config: &EmaConfig) -> Result<EmaSetConfig, EmaError> {
     bema.validate()?;
+    config.check_no_write_back()?;
     let [ema, first] = configs(bema, config);
     Ok(EmaSetConfig::new().with(BEMA, ema).with(BEMA_FIRST, first))
 }
@@ -163,7 +169,7 @@ pub fn bema_emas(bema: &Bema, config: &EmaConfig) -> Result<EmaSetConfig, EmaErr
 ///
 /// If the set lacks one of the EMAs, or as [`BemaModel::model`].
 pub fn bema_model<M: Module>(bema: &Bema, emas: &EmaSet<M>, online: &M) -> Result<M, EmaError> {
-    corrected(bema, emas.ema(BEMA)?, emas.ema(BEMA_FIRST)?, online)
+    bema_formed(bema, emas.ema(BEMA)?, emas.ema(BEMA_FIRST)?, online)
 }
 
 /// The configurations of the EMA and of what keeps the first weights.
@@ -174,11 +180,31 @@ fn configs(bema: &Bema, config: &EmaConfig) -> [EmaConfig; 2] {
             .with_start(bema.update_after)
             .with_interval(bema.update_freq)
     };
-    [scheduled(bema.decay()), scheduled(Decay::constant(1.0))]
+    // Never averaged, so it needs no more digits than the model has.
+    let first = scheduled(Decay::constant(1.0)).with_precision(EmaPrecision::SameAsModel);
+    [scheduled(bema.decay()), first]
 }
 
-/// `ema + alpha * (online - first)`, where the EMA averages.
-fn corrected<M: Module>(
+/// BEMA, formed of an EMA and the first weights, as [`bema_emas`] keeps them, and of the model that is trained.
+///
+/// # Errors
+///
+/// As [`BemaModel::model`].
+///
+/// # Example
+///
+/// ```
+/// use burn::nn::LinearConfig;
+/// use burn_ema::EmaConfig;
+/// use burn_ema::lag::{BEMA, BEMA_FIRST, Bema, bema_emas, bema_formed};
+///
+/// let model = LinearConfig::new(2, 1).init(&Default::default());
+/// let bema = Bema::trl();
+/// let emas = bema_emas(&bema, &EmaConfig::new())?.init(&model);
+/// let averaged = bema_formed(&bema, emas.ema(BEMA)?, emas.ema(BEMA_FIRST)?, &model)?;
+/// # Ok::<(), burn_ema::EmaError>(())
+/// ```
+pub fn bema_formed<M: Module>(
     bema: &Bema,
     ema: &EmaModel<M>,
     first: &EmaModel<M>,
@@ -188,6 +214,10 @@ fn corrected<M: Module>(
     let (reading, _) = ema.read_averaged(online)?;
     ema.check_whole()?;
     let correction = bema.correction(ema.num_steps());
+    // Not computed: the online weights may be NaN.
+    if correction == 0.0 {
+        return Ok(ema.formed(false, |_, average| average));
+    }
     Ok(ema.formed(false, |place, average| {
         let (Some(first), Some(shown)) = (first.tensor_of(ema, place), &reading.shown[place])
         else {

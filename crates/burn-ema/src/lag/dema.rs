@@ -37,12 +37,14 @@ pub struct DemaModel<M: Module> {
 }
 
 impl<M: Module> DemaModel<M> {
-    /// Starts as a copy of `model`. Both EMAs have the schedule of `config`.
+    /// Starts as a copy of `model`. Both EMAs have the schedule of `config`. A record without them is an error, whatever `config`
+    /// says of it.
     ///
     /// # Errors
     ///
-    /// As [`EmaConfig::try_init`].
+    /// If `config` writes back, or as [`EmaConfig::try_init`].
     pub fn try_new(model: &M, config: &EmaConfig) -> Result<Self, EmaError> {
+        config.check_no_write_back()?;
         let ema = config.try_init(model)?;
         let of_ema = ema.clone();
         Ok(Self { ema, of_ema })

@@ -1,6 +1,6 @@
 //! Averages without lag: of an EMA, and of what else is kept, formed when they are read.
 //!
-//! An EMA is behind the weights by its mean age, which a longer average pays for less noise. Two corrections are in use:
+//! An EMA lags behind the weights by its mean age: a longer half-life means less noise and more lag. Two corrections are in use:
 //!
 //! | | what is kept | what is read |
 //! |---|---|---|
@@ -17,6 +17,6 @@
 mod bema;
 mod dema;
 
-pub use bema::{BEMA, BEMA_FIRST, BemaModel, bema_emas, bema_model};
+pub use bema::{BEMA, BEMA_FIRST, BemaModel, bema_emas, bema_formed, bema_model};
 pub use burn_ema_rules::bema::{Bema, BemaConvention};
 pub use dema::DemaModel;

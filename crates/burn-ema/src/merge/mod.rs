@@ -5,14 +5,14 @@
 //! two ([`slerp`](Merge::slerp)). [`weights`] gives the weights that replace a decay of the learning rate, [`best`] the positions
 //! of the best checkpoints. [`range_mean`] takes a window out of two running means.
 //!
-//! Models are taken one by one, so that files can be loaded on the way: a merge holds the sum and the model that is added.
+//! Models are taken one by one, so that files can be loaded on the way: a merge holds the sum and two models at most.
 //!
 //! # What is merged
 //!
 //! The same as in an [update](crate::EmaModel::update), by the same [`Policy`]: trainable float parameters and float buffers are
 //! summed, each by module path; frozen parameters, integers, booleans and quantized tensors are those of the last model. If no
 //! parameter of the first model is trainable (it was loaded for inference), all float parameters are summed. If a weight is
-//! negative, buffers are those of the last model too: a variance must not become negative. The result is on the device of the last
+//! negative, buffers are those of the last model too, unless an override says otherwise: a variance must not become negative. The result is on the device of the last
 //! model, in its dtypes, and in inference mode: to train on, load its record into a model.
 //!
 //! BatchNorm's running statistics fit merged weights only roughly: [`reestimate`](crate::batch_norm::reestimate) them.
@@ -75,19 +75,19 @@ impl Merge {
         self
     }
 
-    /// Sets the dtype that floats are summed in. The result is of the dtypes of the model.
+    /// Sets the dtype that floats are summed in. The result is of the dtypes of the model. Sums in f16 may overflow.
     pub fn with_precision(mut self, precision: EmaPrecision) -> Self {
         self.precision = precision;
         self
     }
 
     /// The sum of `models`, each times its weight. Weights are finite, and may be negative or above 1 (extrapolation, task
-    /// arithmetic); if they do not sum to 1, neither do those of the models in the result.
+    /// arithmetic). They are not normalized: with weights that sum to 2 the result is twice as large.
     ///
     /// # Errors
     ///
     /// [`EmaError::Merge`] if there are not as many models as weights or none, a weight is not finite, or models differ in
-    /// structure or in what is trainable; and if an override of the policy matches nothing.
+    /// structure or in what is trainable; [`EmaError::UnmatchedOverride`] if an override of the policy matches nothing.
     ///
     /// # Example
     ///

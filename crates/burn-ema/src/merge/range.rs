@@ -21,8 +21,10 @@ use crate::plan::PlanAction;
 ///
 /// # Errors
 ///
-/// [`EmaError::Merge`] if the two have different schedules or another than the above, `earlier` has as many updates as `later`
-/// or more, or they differ in structure; [`EmaError::Interrupted`] if an update of one of them panicked.
+/// [`EmaError::Merge`] if the two have different schedules or another than the above, or they differ in structure or in what is
+/// trained: what was unfrozen between them has no mean of the range;
+/// [`EmaError::Rules`] if `earlier` has as many updates as `later` or more; [`EmaError::Interrupted`] if an update of one of them
+/// panicked.
 ///
 /// # Example
 ///
@@ -54,15 +56,15 @@ pub fn range_mean<M: Module>(earlier: &EmaModel<M>, later: &EmaModel<M>) -> Resu
         );
     }
     let (prior, gamma) = match decay {
-        Decay::EqualWeights(mean) => (mean.prior, 0.0),
-        Decay::PowerFunction(power) => (0, power.gamma),
+        Decay::EqualWeights(mean) => (mean.prior as f64, 0.0),
+        Decay::PowerFunction(power) => (0.0, power.gamma),
         other => {
             return invalid(format!(
                 "a range needs two means (`Decay::equal_weights`) or EMAs by a power function, found {other:?}"
             ));
         }
     };
-    let count = |ema: &EmaModel<M>| ema.num_updates().saturating_add(prior);
+    let count = |ema: &EmaModel<M>| ema.counters.weight + prior;
     let weights = range_weights(count(earlier), count(later), gamma)?;
     let is_averaged = |path: &str| {
         let place = later.plan.places.position(path);

@@ -8,6 +8,7 @@ use crate::burn_facts::rank;
 use crate::error::EmaError;
 use crate::merge::Merge;
 use crate::merge::sum::{Sum, invalid};
+use crate::model::config::EmaPrecision;
 use crate::policy::Class;
 
 /// Where two tensors point nearly the same way, or the opposite one, the sines would divide by nearly 0.
@@ -67,7 +68,12 @@ fn dot(a: &BridgeTensor, b: &BridgeTensor) -> f64 {
     if a.shape().num_elements() == 0 {
         return 0.0;
     }
-    let (a, b) = (rank::any::<Float>(a.clone()), rank::any::<Float>(b.clone()));
+    // The square of a large f16 is none.
+    let wide = |tensor: &BridgeTensor| {
+        let dtype = EmaPrecision::AtLeastF32.of(tensor.dtype());
+        rank::any::<Float>(rank::cast(tensor.clone(), dtype))
+    };
+    let (a, b) = (wide(a), wide(b));
     let sum: Tensor<1> = a.mul(b).sum();
     sum.into_data().iter::<f64>().sum()
 }

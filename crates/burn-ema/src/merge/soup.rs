@@ -23,8 +23,8 @@ impl Merge {
     /// Greedy soup: the mean of those of `count` models that make it better (Wortsman et al. 2022, arXiv:2203.05482).
     ///
     /// Models are tried from the best to the worst. Each stays if the mean with it has a strictly higher `score`: higher is
-    /// better, so return the negative of a loss. A score of NaN is worse than any. `load` gives the model at a position, from a
-    /// file for example; each is loaded twice, and one at a time is in memory beside the soup.
+    /// better, so return the negative of a loss. A score of NaN is worse than any. `score` is given models in inference mode. `load`
+    /// gives the model at a position, from a file for example; each is loaded twice. Up to five models are in memory.
     ///
     /// # Errors
     ///
@@ -54,7 +54,7 @@ impl Merge {
     ) -> Result<Soup<M>, E> {
         let mut scores = Vec::with_capacity(count);
         for position in 0..count {
-            scores.push(score(&load(position)?));
+            scores.push(score(&load(position)?.valid()));
         }
         let mut order = best(count, &scores).into_iter();
         let Some(first) = order.next() else {
@@ -63,9 +63,10 @@ impl Merge {
             ))?);
         };
         let model = load(first)?;
+        let alone = model.valid();
         let mut sum = Sum::of(&model, 1.0, &self.policy, self.precision)?;
         let mut soup = Soup {
-            model,
+            model: alone,
             members: vec![first],
             score: scores[first],
         };

@@ -146,7 +146,7 @@ impl Sum {
                     let old = rank::on_device(old, &rank::device(&new));
                     blend(self.plan.class(place, false), old, new)
                 }
-                PlanAction::Ignore => old,
+                PlanAction::Ignore => rank::on_device(old, &rank::device(&shown.tensor)),
                 _ => shown.tensor,
             });
         }
@@ -156,8 +156,7 @@ impl Sum {
 
     /// The sum times `factor` as a model: everything else is that of `last`.
     pub(crate) fn into_model<M: Module>(self, last: &M, factor: f64) -> Result<M, EmaError> {
-        let (_, plan, frame) =
-            planned(last, |first, buffers| Ok(self.plan.revised(first, buffers)))?;
+        let (_, _, frame) = planned(last, |_, _| Ok(self.plan.clone()))?;
         let is_summed: Vec<bool> = (0..self.tensors.len())
             .map(|place| self.is_summed(place))
             .collect();
@@ -172,7 +171,8 @@ impl Sum {
                 })
             });
         let store = Store::new(slots.collect(), frame, None);
-        Ok(store.model(&self.plan.places, |place| plan.entries[place].dtype))
+        let entries = &self.plan.entries;
+        Ok(store.model(&self.plan.places, |place| entries[place].dtype))
     }
 
     /// The dtypes of what is summed, as it came.

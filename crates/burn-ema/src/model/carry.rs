@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::counters::Counters;
 use crate::error::EmaError;
 use crate::model::update::copy_all;
-use crate::model::{EmaModel, conformed, planned};
+use crate::model::{EmaModel, check_dtype, conformed, planned};
 use crate::store::Store;
 use crate::store::slot::Slot;
 
@@ -109,6 +109,7 @@ impl<M: Module> EmaModel<M> {
             updates,
             skipped: 0,
             weight: updates as f64,
+            is_weighted: false,
         };
         self.written_back_at = self.counters.steps;
         Ok(())
@@ -144,9 +145,12 @@ impl<M: Module> EmaModel<M> {
         let (first, plan, frame) = planned(grown, |first, buffers| {
             Ok(self.plan.revised(first, buffers))
         })?;
+        let pinned = self.store.pinned.clone();
+        for (place, shown) in first.shown.iter().enumerate() {
+            check_dtype(&self.config, &plan, place, &shown.tensor, pinned.as_ref())?;
+        }
         self.release();
         let mut adopted = Adopted::default();
-        let pinned = self.store.pinned.clone();
         let mut slots = Vec::with_capacity(first.shown.len());
         for (place, shown) in first.shown.into_iter().enumerate() {
             let path = &plan.places.paths[place];

@@ -384,6 +384,19 @@ impl EmaConfig {
         }
     }
 
+    /// Checks that nothing is to be written back, for what is formed when it is read and cannot be.
+    pub(crate) fn check_no_write_back(&self) -> Result<(), EmaError> {
+        match self.write_back {
+            None => Ok(()),
+            Some(_) => Err(EmaError::InvalidConfig {
+                field: "write_back",
+                problem:
+                    "an average that is formed when it is read is not written back: leave it out"
+                        .into(),
+            }),
+        }
+    }
+
     /// Start and interval.
     pub fn schedule(&self) -> Schedule {
         Schedule {

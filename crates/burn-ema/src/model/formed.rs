@@ -44,7 +44,8 @@ impl<M: Module> EmaModel<M> {
     pub(crate) fn follow(&mut self, other: &Self, weight: f64) {
         self.store.settle();
         self.release();
-        if self.plan.places != other.plan.places {
+        let is_other = self.plan.places != other.plan.places;
+        if is_other {
             // The model has changed in what is not averaged.
             let slots =
                 (0..other.plan.entries.len()).map(|place| match self.place_of(other, place) {
@@ -54,7 +55,7 @@ impl<M: Module> EmaModel<M> {
             self.store.slots = slots.collect();
             self.store.frame = other.store.frame.clone();
         }
-        if self.plan.entries != other.plan.entries {
+        if is_other || self.plan.entries != other.plan.entries {
             self.plan = other.plan.clone();
         }
         self.counters = other.counters;
@@ -68,21 +69,25 @@ impl<M: Module> EmaModel<M> {
             })
         });
         let shown = shown.collect();
-        let member = Member {
+        let mut members = [Member {
             slots: &mut self.store.slots,
             device: self.store.pinned.as_ref(),
             has_moved: false,
-        };
+        }];
         let plan = &self.plan;
         self.is_interrupted = true;
-        run(&mut [member], shown, |_, place, shown| {
+        run(&mut members, shown, |_, place, shown| {
             let dtype = shown.tensor.dtype();
             match plan.action(place, false) {
                 PlanAction::Average => Change::of(PlanAction::Average, weight, dtype),
                 _ => Change::Copy { dtype },
             }
         });
+        let [Member { has_moved, .. }] = members;
         self.is_interrupted = false;
+        if has_moved {
+            self.store.frame = other.store.frame.clone();
+        }
     }
 
     /// The place here of what is at `place` in `other`.

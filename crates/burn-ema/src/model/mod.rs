@@ -135,14 +135,7 @@ impl<M: Module> EmaModel<M> {
             Plan::new(first, buffers, &config.policy)
         })?;
         for (place, shown) in first.shown.iter().enumerate() {
-            let action = plan.action(place, false);
-            check_dtype(
-                config,
-                &plan.places.paths[place],
-                &shown.tensor,
-                action,
-                pinned.as_ref(),
-            )?;
+            check_dtype(config, &plan, place, &shown.tensor, pinned.as_ref())?;
         }
         let slots = (0..first.shown.len()).map(|place| {
             let tensor = first.shown[place].tensor.clone();
@@ -189,13 +182,13 @@ impl<M: Module> EmaModel<M> {
         &self.config
     }
 
-    /// The weight that each past step has in the EMA, if no step was skipped: of what it is now, for
-    /// [`post_hoc`](crate::post_hoc), for example.
+    /// The weight that each past step has in the EMA as it is now, for [`post_hoc`](crate::post_hoc), for example. If no step was
+    /// skipped and [`copy_from`](Self::copy_from) was not called.
     ///
     /// # Errors
     ///
-    /// [`EmaError::InvalidConfig`] if updates had [weights](Self::update_weighted), which an EMA does not list; or as
-    /// [`EmaConfig::profile`].
+    /// [`EmaError::InvalidConfig`] if an update had another [weight](Self::update_weighted) than 1, for an EMA does not list them; or
+    /// as [`EmaConfig::profile`].
     ///
     /// # Example
     ///
@@ -212,17 +205,22 @@ impl<M: Module> EmaModel<M> {
     /// ```
     pub fn profile(&self) -> Result<Profile, EmaError> {
         let Counters {
-            updates, weight, ..
+            updates,
+            is_weighted,
+            ..
         } = self.counters;
-        if weight != updates as f64 {
+        if is_weighted {
             return Err(EmaError::InvalidConfig {
                 field: "decay",
                 problem: format!(
-                    "{updates} updates that count as {weight} have no profile: make it of their weights with `Profile::new`"
+                    "the {updates} updates of the EMA have weights, which it does not list: make the profile with `Profile::new`"
                 ),
             });
         }
-        self.config.profile(updates)
+        Ok(self
+            .config
+            .schedule()
+            .profile(&self.config.decay, updates)?)
     }
 
     /// What happens to each tensor, and what it costs.
@@ -253,6 +251,10 @@ impl<M: Module> EmaModel<M> {
 
     /// Moves the EMA to `device` and keeps it there, wherever the model is, as [`EmaConfig::try_init_on`] does from the
     /// start.
+    ///
+    /// # Panics
+    ///
+    /// If the backend does, for example because `device` lacks the [dtype of the EMA](EmaConfig::precision).
     #[must_use]
     pub fn with_device(mut self, device: &Device) -> Self {
         self.release();
@@ -386,13 +388,14 @@ pub(crate) fn planned<M: Module>(
 }
 
 /// Checks that the device of the EMA has the dtype that it is to keep a tensor in.
-fn check_dtype(
+pub(crate) fn check_dtype(
     config: &EmaConfig,
-    path: &str,
+    plan: &Plan,
+    place: usize,
     tensor: &BridgeTensor,
-    action: PlanAction,
     pinned: Option<&Device>,
 ) -> Result<(), EmaError> {
+    let action = plan.action(place, false);
     let dtype = config.precision.kept(action, tensor.dtype());
     let device = pinned.cloned().unwrap_or_else(|| rank::device(tensor));
     if dtype == tensor.dtype() || device.supports_dtype(dtype) {
@@ -401,8 +404,9 @@ fn check_dtype(
     Err(EmaError::InvalidConfig {
         field: "precision",
         problem: format!(
-            "`{path}` is to be kept as {dtype:?}, which {device:?} does not have: choose `EmaPrecision::AtLeastF32`, or keep the \
-             EMA on another device"
+            "`{}` is to be kept as {dtype:?}, which {device:?} does not have: choose `EmaPrecision::AtLeastF32`, or keep the EMA \
+             on another device",
+            plan.places.paths[place]
         ),
     })
 }

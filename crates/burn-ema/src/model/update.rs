@@ -11,7 +11,8 @@ use crate::engine::decide::{Decision, Rules};
 use crate::engine::guard::Guard;
 use crate::engine::run::{Change, Member, run};
 use crate::error::EmaError;
-use crate::model::{EmaModel, conformed, planned};
+use crate::model::config::EmaPrecision;
+use crate::model::{EmaModel, check_dtype, conformed, planned};
 use crate::plan::{Fit, Plan, PlanAction};
 use crate::store::Store;
 use crate::store::slot::Slot;
@@ -70,12 +71,11 @@ impl<M: Module> EmaModel<M> {
         Ok(updates[0])
     }
 
-    /// Takes the weights of `model` into account as [`update`](Self::update) does, where they count as `weight` updates: a weighted
-    /// mean.
+    /// Updates a weighted mean: this update has weight `weight`, where [`update`](Self::update) has a weight of 1.
     ///
-    /// With weights `r` the EMA is `sum r_i model_i / sum r_i`: by the square of the learning rate as in schedule-free training
-    /// (Defazio et al. 2024, arXiv:2405.15682), or by how far a schedule has come, as in Levanter. The sum is in the record, so a
-    /// resumed run goes on bit for bit. `update` counts as a weight of 1. A weight of 0 changes nothing. Before the
+    /// With weights `r` the EMA is `sum r_i model_i / sum r_i`: by the learning rate, or the square of the largest so far as in
+    /// schedule-free training (Defazio et al. 2024, arXiv:2405.15682), or by how far a schedule has come, as in Levanter. The sum
+    /// is in the record, so a resumed run goes on bit for bit. A weight of 0 changes nothing. Before the
     /// [start](crate::EmaConfig::start) and between two updates of an [interval](crate::EmaConfig::interval) the weight does not
     /// count, as the model does not.
     ///
@@ -96,9 +96,9 @@ impl<M: Module> EmaModel<M> {
     ///
     /// let model = LinearConfig::new(2, 1).init(&Default::default());
     /// let mut ema = EmaConfig::new().with_decay(Decay::equal_weights()).init(&model);
-    /// for learning_rate in [0.1, 0.3, 0.2_f64] {
+    /// for learning_rate in [0.1, 0.3, 0.2] {
     ///     // An optimizer step at this rate, then:
-    ///     ema.update_weighted(&model, learning_rate.powi(2))?;
+    ///     ema.update_weighted(&model, learning_rate)?;
     /// }
     /// # Ok::<(), burn_ema::EmaError>(())
     /// ```
@@ -131,6 +131,7 @@ impl<M: Module> EmaModel<M> {
             Decision::Average { actions, decay } => {
                 self.counters.updates += 1;
                 self.counters.weight += weight;
+                self.counters.is_weighted |= weight != 1.0;
                 let averaged = number(actions, is_averaged);
                 Update::Averaged {
                     decay: *decay,
@@ -148,6 +149,9 @@ impl<M: Module> EmaModel<M> {
         })?;
         self.plan.check_revised(&plan)?;
         let pinned = self.store.pinned.clone();
+        for (place, shown) in first.shown.iter().enumerate() {
+            check_dtype(&self.config, &plan, place, &shown.tensor, pinned.as_ref())?;
+        }
         let slots = first.shown.into_iter().enumerate().map(|(place, shown)| {
             let known = self.plan.places.position(&plan.places.paths[place]);
             match known {
@@ -280,6 +284,14 @@ fn decide<M: Module>(
     }
     let plan = revised.as_ref().map_or(&ema.plan, |(plan, _)| plan);
     let Look { reading, guard, .. } = &mut looks[look];
+    // The model may have moved to a device that lacks it.
+    if ema.config.precision == EmaPrecision::F64 && ema.store.pinned.is_none() {
+        for (place, shown) in reading.shown.iter().enumerate() {
+            if let Some(shown) = shown {
+                check_dtype(&ema.config, plan, place, &shown.tensor, None)?;
+            }
+        }
+    }
     let rules = Rules {
         weight,
         ..ema.config.rules()

@@ -21,6 +21,8 @@ const TRAINED_ID: u64 = 0x656d_615f_7472_616e;
 const CONTAINER: &str = "Struct:EmaModel";
 const BITS: usize = 31;
 const LIMB: u64 = (1 << BITS) - 1;
+/// The bit of the last limb that says whether updates had weights.
+const WEIGHTED: usize = 2;
 
 /// What a record knows of an EMA besides its weights.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -75,8 +77,11 @@ impl Progress {
             updates,
             skipped,
             weight,
+            is_weighted,
         } = self.counters;
         let weight = weight.to_bits();
+        // Two bits of the weight are left.
+        let last = weight >> (2 * BITS) | u64::from(is_weighted) << WEIGHTED;
         [
             VERSION,
             low(steps),
@@ -87,7 +92,7 @@ impl Progress {
             high(skipped),
             limb(weight),
             limb(weight >> BITS),
-            limb(weight >> (2 * BITS)),
+            limb(last),
         ]
     }
 
@@ -154,8 +159,9 @@ fn from_limbs(limbs: &[i64]) -> Result<Counters, EmaError> {
         updates: count(c, d),
         skipped: count(e, f),
         weight: f64::from_bits(x | y << BITS | z << (2 * BITS)),
+        is_weighted: z >> WEIGHTED == 1,
     };
-    if !(counters.weight.is_finite() && counters.weight >= 0.0) {
+    if z >> WEIGHTED > 1 || !(counters.weight.is_finite() && counters.weight >= 0.0) {
         return Err(unknown(format!("{limbs:?}")));
     }
     counters.check()?;
@@ -178,6 +184,7 @@ mod tests {
                 updates: count / 3,
                 skipped: count / 7,
                 weight: count as f64 / 3.7,
+                is_weighted: count % 2 == 1,
             };
             let progress = Progress {
                 counters,
@@ -199,6 +206,7 @@ mod tests {
             // Weights of -0.5 and NaN.
             &[1, 5, 0, 3, 0, 2, 0, 0, 0x7fc0_0000, 2],
             &[1, 5, 0, 3, 0, 2, 0, 0, 0x7ff0_0000, 1],
+            &[1, 5, 0, 3, 0, 2, 0, 0, 0, 8],
             &[],
         ] {
             assert!(!known(bad), "{bad:?}");
