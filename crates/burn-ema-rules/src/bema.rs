@@ -1,8 +1,8 @@
 //! BEMA: an average that is corrected for its lag, as numbers.
 //!
 //! An EMA is behind the weights by its mean age. BEMA (Block and Zhang 2025, arXiv:2508.00180) adds a part of the way that the
-//! weights have come since the beginning: `bema = ema + alpha * (online - first)`, where both the weight of an update of the EMA and
-//! `alpha` fall as powers of the step. `burn-ema` forms it of tensors.
+//! weights have come since the beginning: `bema = ema + alpha * (online - first)`, where both the weight of an update of the
+//! EMA and `alpha` fall as powers of the step. `burn-ema` computes it for tensors.
 
 use serde::{Deserialize, Serialize};
 
@@ -19,9 +19,10 @@ use crate::schedule::Schedule;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum BemaConvention {
-    /// The paper, and TRL's `BEMACallback`: `(lag + multiplier * t)^-power`, with `t` of the whole run.
+    /// The paper, and TRL's `BEMACallback`: `(lag + multiplier * t)^-power`, where `t` includes the burn-in.
     Trl,
-    /// The authors' online callback: `multiplier * (1 + max(0, t - lag))^-power`, so `lag` is a delay during which the EMA is a copy.
+    /// The authors' online callback: `multiplier * (1 + max(0, t - lag))^-power`, so `lag` is a delay, during which the EMA is
+    /// a copy if `multiplier` is at least 1.
     Online,
     /// The authors' offline script: `(1 + multiplier * (t - update_after + lag))^-power`.
     Offline,
@@ -37,7 +38,7 @@ pub enum BemaConvention {
 /// let bema = Bema { update_freq: 1, ..Bema::trl() };
 /// // At step 54 a share of 64^-0.2 of the way since the beginning is added to the EMA.
 /// assert!((bema.correction(54) - 64.0_f64.powf(-0.2)).abs() < 1e-15);
-/// // What each past step counts in the sum: the first steps count negatively.
+/// // The weight of each past step: the weights that averaging started from count negatively.
 /// let profile = bema.profile(54)?;
 /// assert!(profile.weights()[0] < -0.4 && profile.weights()[54] > 0.5);
 /// # Ok::<(), burn_ema_rules::RulesError>(())
@@ -45,19 +46,20 @@ pub enum BemaConvention {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Bema {
-    /// How it counts.
+    /// How steps are counted.
     pub convention: BemaConvention,
     /// Exponent of the weight of an update, kappa in the paper; finite and above 0. Default: 0.5.
     pub ema_power: f64,
     /// Exponent of the correction, eta in the paper; finite and above 0. Default: 0.2.
     pub bias_power: f64,
-    /// gamma in the paper; finite and above 0. Default: 1.
+    /// The factor `multiplier` in the formulas of [`BemaConvention`], gamma in the paper; finite and above 0. Default: 1.
     pub multiplier: f64,
-    /// What the [convention](BemaConvention) says; at least 1 for TRL. Default: 10.
+    /// The number `lag` in the formulas of [`BemaConvention`]; at least 1 for TRL. Default: 10.
     pub lag: u32,
     /// Lower bound of the weight of an update, in `[0, 1]`. Default: 0, and 1e-4 offline.
     pub min_ema_multiplier: f64,
-    /// The step after which averaging begins, the burn-in. The weights after it are the first ones. Default: 0.
+    /// Length of the burn-in: averaging begins after this step, and the online weights at this step are the first weights, from
+    /// which the correction is measured. Default: 0.
     pub update_after: u64,
     /// Number of optimizer steps from one update to the next, at least 1. Default: 400 for TRL, 100 online and 1 offline.
     pub update_freq: u64,
@@ -104,8 +106,8 @@ impl Bema {
         }
     }
 
-    /// `alpha` at optimizer step `step`: the share of the way from the first weights to the online ones that is added to the EMA. 0
-    /// before averaging begins.
+    /// `alpha` at optimizer step `step`: the share of the way from the first weights to the online ones that is added to the
+    /// EMA. 0 before averaging begins.
     #[must_use]
     pub fn correction(&self, step: u64) -> f64 {
         if step <= self.update_after {
@@ -161,7 +163,8 @@ impl Bema {
         }
     }
 
-    /// The weight of each past step after `updates` updates, right after the last of them. The oldest are negative.
+    /// The weight of each past step after `updates` updates, right after the last of them. Only the first, that of the weights
+    /// which averaging started from, can be negative.
     ///
     /// # Errors
     ///

@@ -1,9 +1,9 @@
 //! Merges: the weights with which checkpoints of a run, or models of several, are combined.
 //!
-//! A merge of checkpoints of one run is an average after the fact, and can replace the decay of the learning rate: with `g_i` the
-//! change that step `i` made, weights `c_0..c_k` give `sum c_j theta_j = theta_0 + sum w_i g_i` with `w_i = c_i + .. + c_k`, which
-//! is what training with steps scaled by `w_i` would have given, to first order (WSM, arXiv:2507.17634). [`weights`] computes the
-//! `c` of a decay; `burn-ema` sums the tensors.
+//! A merge of checkpoints of one run is an average after the fact, and can replace the decay of the learning rate: with `g_i`
+//! the change that step `i` made, weights `c_0..c_k` give `sum c_j theta_j = theta_0 + sum w_i g_i` with `w_i = c_i + .. +
+//! c_k`, which is what training with steps scaled by `w_i` would have given, to first order (WSM, arXiv:2507.17634).
+//! [`weights`] computes the `c` of a decay; `burn-ema` sums the tensors.
 //!
 //! ```
 //! use burn_ema_rules::merge::{MergeSchedule, weights};
@@ -30,8 +30,8 @@ pub enum MergeSchedule {
     Linear,
     /// The decay `1 - sqrt(x)`, which gives the oldest checkpoint the most weight: Nemotron 3 and Ling merge by it.
     MinusSqrt,
-    /// The decay `1 - x^power`. 1 is [`Linear`](Self::Linear), 0.5 is [`MinusSqrt`](Self::MinusSqrt), above 1 the newest checkpoint
-    /// has the most weight.
+    /// The decay `1 - x^power`. 1 is [`Linear`](Self::Linear), 0.5 is [`MinusSqrt`](Self::MinusSqrt), above 1 the newest
+    /// checkpoint has the most weight.
     OneMinusPower {
         /// The exponent, finite and above 0.
         power: f64,
@@ -47,8 +47,8 @@ pub enum MergeSchedule {
 
 /// The weights of `count` checkpoints, the oldest first. They sum to 1.
 ///
-/// For a decay `s(x)` they are those of NVIDIA Megatron-LM's `weighted_merge.py`: `s(i / count) - s((i + 1) / count)` for
-/// `i` above 0 with `s(1) = 0`, and what is left for the oldest. With a power, `Linear` and `MinusSqrt` among them, the merge is,
+/// For a decay `s(x)` they are those of NVIDIA Megatron-LM's `weighted_merge.py`: `s(i / count) - s((i + 1) / count)` for `i`
+/// above 0 with `s(1) = 0`, and what is left for the oldest. With a power, `Linear` and `MinusSqrt` among them, the merge is,
 /// whatever the number of checkpoints, the one that [`Decay::one_minus_power`](crate::decay::Decay::one_minus_power) keeps
 /// during the run.
 ///
@@ -129,15 +129,15 @@ pub fn window(last: u64, steps: u64, schedule: MergeSchedule) -> Result<Profile,
 
 /// The weights that combine two running means of one run into the mean of the updates between them.
 ///
-/// `earlier` and `later` are their numbers of updates, or the sums of their weights in a weighted mean. The means may be those of any
-/// power function with this exponent ([`PowerFunction`](crate::decay::PowerFunction); 0 is equal weights): the combination is then the
-/// part of the later profile that is after `earlier`. With equal weights this is how icefall decodes
-/// (`--use-averaged-model`). The first weight is negative; `|first| + |second|` is how much the rounding of the two grows.
+/// `earlier` and `later` are the numbers of updates of the two means, or the sums of their weights in a weighted mean. `gamma`
+/// is the exponent of both ([`PowerFunction`](crate::decay::PowerFunction)): 0 for equal weights. The combination is the part
+/// of the later profile that is after `earlier`. With equal weights this is how icefall decodes (`--use-averaged-model`). The
+/// first weight is at most 0; rounding of the two grows by up to `|first| + |second|`.
 ///
 /// # Errors
 ///
-/// [`RulesError::InvalidConfig`] if `earlier` is not at least 0 and below `later`, `later` is not finite, or `gamma` is not finite
-/// and above -1.
+/// [`RulesError::InvalidConfig`] if `earlier` is not at least 0 and below `later`, `later` is not finite, or `gamma` is not
+/// finite and above -1.
 ///
 /// # Example
 ///
@@ -155,7 +155,7 @@ pub fn range_weights(earlier: f64, later: f64, gamma: f64) -> Result<[f64; 2], R
         return invalid(
             "earlier",
             format!(
-                "the earlier mean must have fewer updates than the later, found {earlier} and {later}"
+                "must be at least 0 and below `later`, and `later` finite, found {earlier} and {later}: give the older mean first"
             ),
         );
     }

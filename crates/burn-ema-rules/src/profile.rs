@@ -132,8 +132,8 @@ impl Profile {
     ///
     /// # Errors
     ///
-    /// [`RulesError::InvalidConfig`] if the weights do not sum to 1 (up to a millionth of the sum of their absolute values), or the
-    /// interval is 0.
+    /// [`RulesError::InvalidConfig`] if the weights do not sum to 1 (up to a millionth of the sum of their absolute values),
+    /// or the interval is 0.
     ///
     /// # Example
     ///

@@ -268,7 +268,7 @@ pub enum EmaError {
         path: String,
     },
 
-    /// Models cannot be merged, or snapshots not combined.
+    /// Models do not fit each other or the weights, or the rounding of snapshots would be amplified too much.
     #[error("the models cannot be merged: {problem}")]
     Merge {
         /// What is wrong, and what to do.
@@ -371,10 +371,12 @@ pub enum EmaError {
         found: f64,
     },
 
-    /// The weight of an update is negative or not finite.
-    #[error("an update must count as a finite number of updates of at least 0, found {found}")]
+    /// The weight of an update is negative or not finite, or the sum of weights would not be finite.
+    #[error(
+        "the weight of an update must be finite and at least 0, as must the sum of weights, found {found}: scale the weights"
+    )]
     UpdateWeight {
-        /// The number.
+        /// The weight.
         found: f64,
     },
 

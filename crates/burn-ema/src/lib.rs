@@ -1,7 +1,7 @@
 //! Exponential moving average (EMA) of the weights of any [Burn](burn) model, on any backend.
 //!
-//! The EMA of the weights usually generalizes better than the last *online weights*, those that the optimizer changes, and costs
-//! one multiply-add per parameter and step. [`EmaModel`] keeps one beside a model:
+//! The EMA of the weights usually generalizes better than the last *online weights*, those that the optimizer changes, and
+//! costs one multiply-add per parameter and step. [`EmaModel`] keeps one beside a model:
 //!
 //! ```
 //! use burn::nn::LinearConfig;

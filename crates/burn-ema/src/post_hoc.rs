@@ -1,15 +1,16 @@
-//! Averages that were not kept, from snapshots that were: post-hoc EMA.
+//! Post-hoc EMA: combines stored snapshots into an average that was not kept during the run.
 //!
-//! A snapshot is known by its profile: the weight that each step of the run has in it. The combination of the snapshots' profiles
-//! that is closest to the profile of the wanted average gives the weights with which the snapshots are summed, and both errors and the
-//! growth of rounding before any tensor is touched. [`combine`] sums them. Running statistics of the result are those of the last
-//! snapshot, which do not fit the combined weights exactly: [`reestimate`](crate::batch_norm::reestimate) them where BatchNorm
-//! matters.
+//! The profile of a snapshot is the weight of each step of the run in it. [`reconstruct`] and [`reconstruct_profiles`] find
+//! the combination of these profiles that is closest to the wanted profile. They return the weights of the snapshots, two
+//! errors and the growth of rounding, without any tensor. [`combine`] then sums the snapshots. Running statistics of the
+//! result are those of the last snapshot, which do not fit the combined weights exactly:
+//! [`reestimate`](crate::batch_norm::reestimate) them where BatchNorm matters.
 //!
 //! # EMAs of any schedule, and plain checkpoints
 //!
-//! [`EmaModel::profile`](crate::EmaModel::profile) is the profile of an EMA, [`Profile::checkpoint`](crate::profile::Profile::checkpoint) that of
-//! a checkpoint, and [`merge::window`](crate::merge::window) that of a mean or a merge of a window:
+//! [`EmaModel::profile`](crate::EmaModel::profile) is the profile of an EMA,
+//! [`Profile::checkpoint`](crate::profile::Profile::checkpoint) that of a checkpoint, and
+//! [`merge::window`](crate::merge::window) that of a mean or a merge of a window:
 //!
 //! ```
 //! use burn::nn::LinearConfig;
@@ -37,8 +38,8 @@
 //!
 //! # Power functions
 //!
-//! Karras et al. 2023 (arXiv:2312.02696, section 3 and appendix C) store snapshots of EMAs by power functions, whose profiles are known
-//! by two numbers, the time at which it was stored and the exponent. [`reconstruct`] solves for them by formula:
+//! Karras et al. 2023 (arXiv:2312.02696, section 3 and appendix C) store snapshots of power function EMAs. Two numbers
+//! describe the profile of such a snapshot: its time and the exponent. [`reconstruct`] computes the weights by a formula:
 //!
 //! ```
 //! use burn::nn::LinearConfig;
@@ -168,15 +169,15 @@ fn check_noise(
     let is_within = noise <= most_noise;
     if !is_within {
         return invalid(format!(
-            "the weights of the snapshots sum to {:.3e} in absolute value, which amplifies the rounding of {dtype:?} to {:.0} % \
-             of the parameters: store snapshots in a wider dtype, leave out EMAs of similar width, or allow it with `combine_within`",
+            "the absolute weights of the snapshots sum to {:.3e}, which amplifies the rounding of {dtype:?} to {:.0}% of the \
+             parameters: store snapshots in f32 or f64, leave out EMAs of similar width, or set a higher limit with `combine_within`",
             reconstruction.noise_gain(),
             100.0 * noise
         ));
     }
     if noise > NOTABLE_NOISE {
         log::warn!(
-            "post-hoc EMA: rounding of {dtype:?} snapshots may change the parameters by up to {:.1} %",
+            "post-hoc EMA: rounding of {dtype:?} snapshots may change the parameters by up to {:.1}%",
             100.0 * noise
         );
     }

@@ -1,8 +1,9 @@
 //! The mean of a window of the last updates, in the memory of two models.
 //!
-//! The mean of the last 10,000 models needs 10,000 models, unless the window may vary: [`WindowModel`] keeps the mean of the block of
-//! updates that is being filled and that of the block before, and reads both together. So it has seen at least the last `W` updates
-//! and at most `2 W`, whatever `W` is. This is Paddle's `ModelAverage`.
+//! An exact mean of the last 10,000 models needs all of them in memory. [`WindowModel`] lets the length of the window vary
+//! instead: it keeps the mean of the block of updates that is being filled and the mean of the block before, and `model`
+//! combines the two. Once the first block is full, the result is the mean of at least the last `W` and at most the last `2 W`
+//! updates. This is Paddle's `ModelAverage`.
 //!
 //! Other windows need no type of their own:
 //!
@@ -61,7 +62,7 @@ impl Window {
             return invalid(
                 "max_average_window",
                 format!(
-                    "blocks must have between 1 and max_average_window updates, found {min} and {max}"
+                    "min_average_window must be at least 1 and at most max_average_window, found {min} and {max}: raise max_average_window"
                 ),
             );
         }
@@ -84,7 +85,8 @@ impl Window {
 
 /// The mean of the last updates of the weights of a model `M`. See the [module](self).
 ///
-/// As a Burn module its record holds both blocks and their counters, and a resumed run goes on bit for bit, also within a block.
+/// `WindowModel` is a Burn module: its record holds both blocks and their counters, and a resumed run goes on bit for bit,
+/// also within a block.
 ///
 /// # Example
 ///
@@ -114,8 +116,8 @@ pub struct WindowModel<M: Module> {
 }
 
 impl<M: Module> WindowModel<M> {
-    /// Starts as a copy of `model`. The decay of `config` does not count; its start and interval do. A record without a window is
-    /// an error, whatever `config` says of it.
+    /// Starts as a copy of `model`. The start and interval of `config` are used, and its decay is not. Loading a record
+    /// without a window returns an error, whatever [`missing_ema`](EmaConfig::missing_ema) is.
     ///
     /// # Errors
     ///
@@ -158,7 +160,8 @@ impl<M: Module> WindowModel<M> {
         Ok(update)
     }
 
-    /// The mean of the window, in inference mode. Before the first update, the model that it started from.
+    /// The mean of the window, in inference mode. Before the first update it is a copy: of the initial weights, or, with a
+    /// start, of the online weights after the last step.
     ///
     /// # Errors
     ///

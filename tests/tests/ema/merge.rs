@@ -339,7 +339,7 @@ fn ranges_that_are_none_say_why() {
     };
     let equal = |seen: &[f32]| mean(Decay::equal_weights(), seen);
     let found = message(&equal(&SEEN), &equal(&SEEN[..3]));
-    assert!(found.contains("fewer updates than the later"), "{found}");
+    assert!(found.contains("give the older mean first"), "{found}");
     let found = message(&mean(Decay::minus_sqrt(), &SEEN[..3]), &equal(&SEEN));
     assert!(found.contains("different schedules"), "{found}");
     let constant = |seen: &[f32]| mean(Decay::constant(0.9), seen);

@@ -138,7 +138,7 @@ fn profile_of_an_ema_is_that_of_its_updates() {
     ema.update_weighted(&model, 1.5).unwrap();
     let error = ema.profile().unwrap_err().to_string();
     assert!(
-        error.contains("the 3 updates of the EMA have weights"),
+        error.contains("3 updates of which some have weights"),
         "{error}"
     );
     ema.restart(&model).unwrap();
@@ -195,11 +195,11 @@ fn models_that_cannot_be_combined_are_errors() {
     let model = || Weights::new(&[1.0], &device());
     assert_eq!(
         message(vec![model()]),
-        "the models cannot be merged: there are 1 models for 2 weights"
+        "the models cannot be merged: there are 1 models for 2 weights: give as many models as weights"
     );
     assert_eq!(
         message(vec![model(), model(), model()]),
-        "the models cannot be merged: there are more models than the 2 weights"
+        "the models cannot be merged: there are more models than the 2 weights: give as many models as weights"
     );
     let other = Weights::new(&[1.0, 2.0], &device());
     let message = message(vec![model(), other]);

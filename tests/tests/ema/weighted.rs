@@ -24,8 +24,8 @@ fn number(ema: &EmaModel<Weights>) -> f64 {
     numbers_at(ema.model(), "w")[0]
 }
 
-/// Levanter's `EmaDecaySqrtModelAveraging` with `beta` 0.9, `switch_step` 3 and `decay_steps` 6. In its first phase all raw weights
-/// are `1 - beta`, so it is a plain mean there, and not the EMA of its name.
+/// Levanter's `EmaDecaySqrtModelAveraging` with `beta` 0.9, `switch_step` 3 and `decay_steps` 6. In its first phase all raw
+/// weights are `1 - beta`, so it is a plain mean there, and not the EMA of its name.
 #[test]
 fn weights_of_levanter_give_its_averages() {
     let levanter = LevanterDecaySqrt {

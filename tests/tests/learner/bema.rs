@@ -108,7 +108,9 @@ fn set_without_its_emas_is_an_error() {
     // Of other numbers, or of the first weights.
     let error = fresh().try_with_bema(Bema::online()).unwrap_err();
     assert!(
-        error.to_string().contains("other numbers of BEMA"),
+        error
+            .to_string()
+            .contains("another decay, start or interval than this `Bema`"),
         "{error}"
     );
     let first = Net::new(0.0, &device()).with_ema(emas());

@@ -29,8 +29,8 @@ pub struct EqualWeights {
 }
 
 impl EqualWeights {
-    /// The decay of an update that counts as `weight` updates, after updates that together counted as `sum`: that of the weighted
-    /// mean, `(sum + prior) / (sum + prior + weight)`. It is 1, which changes nothing, where all are 0.
+    /// The decay of an update that counts as `weight` updates, after updates that together counted as `sum`: that of the
+    /// weighted mean, `(sum + prior) / (sum + prior + weight)`. It is 1, which changes nothing, where all are 0.
     ///
     /// # Example
     ///

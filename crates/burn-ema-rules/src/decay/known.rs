@@ -243,8 +243,8 @@ impl Decay {
     /// batch size where it was found.
     ///
     /// This is the EMA scaling rule (Busbridge et al. 2023, arXiv:2307.13813): an optimizer step of a batch that is 8 times as
-    /// large does what 8 steps did, and so forgets what 8 steps forgot. [`half_life_images`](Self::half_life_images) follows the
-    /// same rule by itself.
+    /// large does what 8 steps did, and so forgets what 8 steps forgot. [`half_life_images`](Self::half_life_images) follows
+    /// the same rule by itself.
     ///
     /// # Panics
     ///
@@ -398,8 +398,9 @@ impl Decay {
         Self::PowerFunction(PowerFunction { gamma }).checked()
     }
 
-    /// [`one_minus_power`](Self::one_minus_power) of 1/2: the `minus-sqrt` merge of WSM and of Megatron-LM, with which Nemotron 3
-    /// Super (arXiv:2604.12374) replaces the decay of the learning rate. The weight falls from the oldest update to the newest.
+    /// [`one_minus_power`](Self::one_minus_power) of 1/2: the `minus-sqrt` merge of WSM and of Megatron-LM, with which
+    /// Nemotron 3 Super (arXiv:2604.12374) replaces the decay of the learning rate. The weight falls from the oldest update to
+    /// the newest.
     ///
     /// # Example
     ///

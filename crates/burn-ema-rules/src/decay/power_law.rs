@@ -8,12 +8,12 @@ use crate::decay::decay_schedule::DecaySchedule;
 use crate::decay::progress::Progress;
 use crate::error::RulesError;
 
-/// The weight of the new weights falls as a power: `decay = 1 - (rho + gamma * s)^-power`, where the weight is at least `min_weight`
-/// and at most 1.
+/// The weight of the new weights falls as a power: `decay = 1 - (rho + gamma * s)^-power`, where the weight is at least
+/// `min_weight` and at most 1.
 ///
-/// With `rho = 10` and `power = 0.5` it is what BEMA averages with (Block and Zhang 2025, arXiv:2508.00180). Unlike in
-/// [`PowerWarmup`](crate::decay::PowerWarmup), the first update is no copy: its weight is `rho^-power`, so the initial weights
-/// count. `s` is read from the [`clock`](Clock).
+/// With `rho = 10` and `power = 0.5` it is the schedule of BEMA's EMA (Block and Zhang 2025, arXiv:2508.00180). By default the
+/// first update has the weight `rho^-power`: with `rho` above 1 it is no copy, unlike in
+/// [`PowerWarmup`](crate::decay::PowerWarmup), and the initial weights count. `s` is read from the [`clock`](Clock).
 ///
 /// # Example
 ///

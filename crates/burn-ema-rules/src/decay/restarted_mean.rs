@@ -7,11 +7,11 @@ use crate::decay::decay_schedule::DecaySchedule;
 use crate::decay::progress::Progress;
 use crate::error::RulesError;
 
-/// The mean of the last `window` of every `every` updates: after update `every`, `2 * every` and so on it is the mean of the `window`
-/// updates up to there, and stays what it is until the next window begins.
+/// The mean of the last `window` of every `every` updates. After update `every`, `2 * every` and so on, the EMA is the mean of
+/// the last `window` updates; then it does not change until the next window begins.
 ///
-/// This is how OLMo merges its models during training (`ModelMergeCallback` of OLMo-core). There a run that stops within a window
-/// skips that merge; here the counters say where in the window it is, so it goes on in the middle.
+/// This is how OLMo merges its models during training (`ModelMergeCallback` of OLMo-core). In OLMo-core a run that stops
+/// within a window skips that merge. In burn-ema the record holds the counters, so a resumed run continues within the window.
 ///
 /// # Example
 ///

@@ -1,11 +1,11 @@
 //! Post-hoc EMA: the weights that combine stored snapshots into an average that was not kept.
 //!
-//! What was stored, and what is wanted, is each known by its *profile*: the weight of every step of the run. The combination of
-//! the stored profiles that is closest to the wanted one gives the weights with which the snapshots are summed. This module
-//! computes the weights, and how good they are; `burn-ema` sums the tensors.
+//! A stored snapshot and the wanted average are each described by a *profile*: the weight of every step of the run. The
+//! combination of the stored profiles that is closest to the wanted one gives the weights with which the snapshots are summed.
+//! This module computes the weights, and how good they are; `burn-ema` sums the tensors.
 //!
-//! - [`reconstruct`] is for power function EMAs, as in Karras et al. 2023 (arXiv:2312.02696, section 3 and appendix C): their
-//!   profiles are known by two numbers, and the solution by a formula.
+//! - [`reconstruct`] is for power function EMAs, as in Karras et al. 2023 (arXiv:2312.02696, section 3 and appendix C): two numbers
+//!   describe a profile, and a formula gives the weights.
 //! - [`reconstruct_profiles`] is for all others: EMAs by any schedule, running means, or plain checkpoints, combined into a mean of a
 //!   window, an EMA of any half-life, or the merge that replaces a decay of the learning rate.
 //!
@@ -27,11 +27,11 @@
 //!
 //! # Two errors
 //!
-//! An average of a run is a weighted sum of models. It is also the last model, less a share of the change that each step made: the
-//! share of a step is the weight of what is older. [`relative_error`](Reconstruction::relative_error) compares the weights, which is
-//! the measure of Karras et al. It means little where a profile has a single heavy step, as plain checkpoints have.
-//! [`change_error`](Reconstruction::change_error) compares the shares: it is the part of the way from the last model to the wanted
-//! average that the combination misses, if the changes of different steps are independent.
+//! An average of a run is a weighted sum of models. The same average is the last model minus a share of the change of each
+//! step; the share of a step is the sum of the weights of older models. [`relative_error`](Reconstruction::relative_error)
+//! compares the weights, as Karras et al. do. `relative_error` means little if one step has most of the weight of a profile,
+//! as in a plain checkpoint. [`change_error`](Reconstruction::change_error) compares the shares: it is the part of the way
+//! from the last model to the wanted average that the combination misses, if the changes of different steps are independent.
 
 mod power;
 mod profiles;

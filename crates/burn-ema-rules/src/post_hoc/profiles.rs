@@ -13,13 +13,13 @@ const MOST_POINTS: u64 = 16_384;
 /// Directions of less than this, relative to the strongest, are rounding and not used.
 const NEGLIGIBLE: f64 = 1e-12;
 
-/// By what measure a combination is closest to what is wanted. See the [two errors](crate::post_hoc#two-errors).
+/// The error that [`reconstruct_profiles`] minimizes. See the [two errors](crate::post_hoc#two-errors).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Measure {
-    /// The weights of the models. As in the algorithm of Karras et al., the closest combination is divided by its sum.
+    /// The error in the weights of the models. As in Karras et al., the weights found are then divided by their sum.
     Weights,
-    /// The shares of the changes of the steps, among combinations that sum to 1.
+    /// The error in the shares of the changes of the steps, among weights that sum to 1.
     Changes,
 }
 
@@ -27,13 +27,14 @@ pub enum Measure {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Fit {
-    /// What is to be small. Default: the error in changes.
+    /// The error to minimize. Default: [`Measure::Changes`].
     pub measure: Measure,
-    /// The relative precision of what is stored, finite and at least 0: 2^-24 for f32 (the default), 2^-8 for bf16, 2^-11 for f16.
+    /// The relative precision of what is stored, finite and at least 0: 2^-24 for f32 (the default), 2^-8 for bf16, 2^-11 for
+    /// f16.
     ///
-    /// Large weights of both signs amplify rounding, so `precision` times the norm of the weights counts as an error beside the
-    /// other: a combination of bf16 snapshots is smoother than one of f32 snapshots, and a little further off. At 0 rounding does
-    /// not count.
+    /// Large weights of both signs amplify rounding. So the fit minimizes the error together with `precision` times the norm
+    /// of the weights: for bf16 snapshots it finds smaller weights than for f32 snapshots, and a slightly larger error. With
+    /// 0, rounding is left out.
     pub precision: f64,
 }
 
@@ -48,15 +49,16 @@ impl Default for Fit {
 
 /// Finds the combination of stored averages whose profile is closest to the profile `wanted`, by the [`Measure`] of `fit`.
 ///
-/// Profiles come from a configuration ([`Schedule::profile`](crate::schedule::Schedule::profile) at the number of updates that the
-/// snapshot has had), from [`Profile::checkpoint`] for plain checkpoints, and from [`merge::window`](crate::merge::window) for
-/// means and merges of a window. Least squares over every step of the run, in f64; of runs over 16,384 steps, over that
-/// many points.
+/// Profiles come from a configuration ([`Schedule::profile`](crate::schedule::Schedule::profile) at the number of updates that
+/// the snapshot has had), from [`Profile::checkpoint`] for plain checkpoints, and from [`merge::window`](crate::merge::window)
+/// for means and merges of a window. The fit is least squares in f64 over every step, or, in runs of more than 16,384 steps,
+/// over every `n`-th step, which is between about 8,200 and 16,400 points.
 ///
 /// # Errors
 ///
-/// [`RulesError::Reconstruction`] if `stored` is empty, a stored profile is later than `wanted`, all profiles are one and the same
-/// step, the precision is out of its range, or, by weights, the stored profiles have nothing in common with `wanted`.
+/// [`RulesError::Reconstruction`] if `stored` is empty, a stored profile is later than `wanted`, every profile has weight at
+/// one and the same step only, the precision is out of its range, or, by weights, the stored profiles have nothing in common
+/// with `wanted`.
 ///
 /// # Example
 ///
@@ -101,7 +103,7 @@ pub fn reconstruct_profiles(
     let first = first.unwrap_or(last);
     if first == last {
         return invalid(format!(
-            "all profiles are step {last} alone: take the checkpoint of that step"
+            "every profile has weight at step {last} only: use the checkpoint of that step"
         ));
     }
     let points = Points::between(first, last);

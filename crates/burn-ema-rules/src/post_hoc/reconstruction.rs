@@ -17,8 +17,8 @@ pub struct Reconstruction {
 }
 
 impl Reconstruction {
-    /// The weight of each stored average, in the order of the profiles, before it is divided by their sum. By the algorithm of the
-    /// paper the sum is below 1 where the wanted profile is wider than the stored profiles together.
+    /// The weight of each stored average, in the order of the profiles, before it is divided by their sum. By the algorithm of
+    /// the paper the sum is below 1 where the wanted profile is wider than the stored profiles together.
     #[must_use]
     pub fn weights(&self) -> &[f64] {
         &self.weights
@@ -40,8 +40,9 @@ impl Reconstruction {
     }
 
     /// The part of the way from the last model to the wanted average that the combination with the
-    /// [`normalized`](Self::normalized) weights misses, if the changes of different steps are independent: 0 is exact, and 1 is as
-    /// far away as the last model. Infinite if the last model itself is wanted and missed.
+    /// [`normalized`](Self::normalized) weights misses, if the changes of different steps are independent: 0 is exact, and 1
+    /// is as far away as the last model. Infinite if the wanted average is the last model itself and the combination differs
+    /// from it.
     #[must_use]
     pub fn change_error(&self) -> f64 {
         self.change_error

@@ -43,8 +43,8 @@ impl Preset for LevanterEma {
 /// Levanter's `EmaDecaySqrtConfig`: a mean whose weights fall as `1 - sqrt(x)` after `switch_step`.
 ///
 /// The settings are those of a mean; [`weight`](Self::weight) is how much each update counts in it, for
-/// `EmaModel::update_weighted` of burn-ema. Before `switch_step` all weights are equal in Levanter's code, so it is a plain mean
-/// there, and not the EMA of its name: `beta` only sets how little that mean counts later.
+/// `EmaModel::update_weighted` of burn-ema. Before `switch_step` all weights are equal in Levanter's code, so it is a plain
+/// mean there, and not the EMA of its name: `beta` only sets how little that mean counts later.
 ///
 /// # Example
 ///
@@ -59,9 +59,9 @@ impl Preset for LevanterEma {
 pub struct LevanterDecaySqrt {
     /// `beta`, in `[0, 1]`. Default: 0.999.
     pub beta: f64,
-    /// `switch_step`. Default: 0.
+    /// `switch_step`. Default: 100,000.
     pub switch_step: u64,
-    /// `decay_steps`, at least 1. There is no default: 0, which `default()` has, is an error.
+    /// `decay_steps`, at least 1. Default: 100,000.
     pub decay_steps: u64,
 }
 
@@ -69,14 +69,14 @@ impl Default for LevanterDecaySqrt {
     fn default() -> Self {
         Self {
             beta: 0.999,
-            switch_step: 0,
-            decay_steps: 0,
+            switch_step: 100_000,
+            decay_steps: 100_000,
         }
     }
 }
 
 impl LevanterDecaySqrt {
-    /// How much the update after `step` optimizer steps counts, the first being that of step 0.
+    /// The weight of the update of optimizer step `step`, counted from 0 as in Levanter: the first update has step 0.
     #[must_use]
     pub fn weight(&self, step: u64) -> f64 {
         match step.checked_sub(self.switch_step) {

@@ -12,7 +12,7 @@ use crate::presets::settings::Settings;
 /// Marian's `--exponential-smoothing`, with its warm-up: the weight of the *new* weights after `b` batches is
 /// `max(1 - (1 - exponential_smoothing)^ratio, 1 - (b + 1) / (b + 10))`.
 ///
-/// Marian computes `ratio` at each update, from the words of the batch; here it is one for the run.
+/// Marian computes `ratio` at each update, from the words of the batch; this preset has one constant `ratio` for the run.
 ///
 /// # Example
 ///

@@ -34,7 +34,7 @@ use crate::presets::settings::{Buffers, Settings};
 pub struct Byol {
     /// `base_target_ema`, in `[0, 1]`. Default: 0.996.
     pub base_target_ema: f64,
-    /// `max_steps` of the run, at least 1. There is no default: 0, which `default()` has, is an error.
+    /// `max_steps` of the run, at least 1. Required: `default()` sets 0, which is an error.
     pub max_steps: u64,
 }
 
@@ -78,8 +78,8 @@ impl Preset for Byol {
 pub struct MocoV3 {
     /// `--moco-m`, in `[0, 1]`. Default: 0.99.
     pub moco_m: f64,
-    /// Iterations of the run, at least 1: epochs times iterations of an epoch. There is no default: 0, which `default()` has, is
-    /// an error.
+    /// Iterations of the run, at least 1: epochs times iterations of an epoch. Required: `default()` sets 0, which is an
+    /// error.
     pub iterations: u64,
 }
 
@@ -125,8 +125,8 @@ pub struct Dino {
     pub momentum_teacher: f64,
     /// `final_momentum_teacher` of DINOv2, in `[0, 1]`. Default: 1, the teacher stands still at the end.
     pub final_momentum_teacher: f64,
-    /// Iterations of the run, at least 1: epochs times iterations of an epoch. There is no default: 0, which `default()` has, is
-    /// an error.
+    /// Iterations of the run, at least 1: epochs times iterations of an epoch. Required: `default()` sets 0, which is an
+    /// error.
     pub iterations: u64,
 }
 
@@ -180,11 +180,11 @@ impl Preset for Dino {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Lightly {
-    /// `start_value`, in `[0, 1]`. Default: 0.996, as in lightly's examples; it has no default.
+    /// `start_value`, in `[0, 1]`. Default: 0.996, from lightly's examples: `cosine_schedule` has no default.
     pub start_value: f64,
     /// `end_value`, in `[0, 1]`. Default: 1.
     pub end_value: f64,
-    /// `max_steps`, at least 1. There is no default: 0, which `default()` has, is an error.
+    /// `max_steps`, at least 1. Required: `default()` sets 0, which is an error.
     pub max_steps: u64,
 }
 
@@ -235,8 +235,8 @@ impl Preset for Lightly {
 pub struct Jepa {
     /// `ema`: start and end, each in `[0, 1]`. Default: 0.996 and 1.
     pub ema: [f64; 2],
-    /// Iterations of the line, at least 1: epochs times iterations of an epoch times `ipe_scale`. There is no default: 0, which
-    /// `default()` has, is an error.
+    /// Iterations of the line, at least 1: epochs times iterations of an epoch times `ipe_scale`. Required: `default()` sets 0,
+    /// which is an error.
     pub iterations: u64,
 }
 
@@ -261,8 +261,8 @@ impl Preset for Jepa {
     }
 }
 
-/// The teacher of data2vec (Baevski et al. 2022, arXiv:2202.03555; fairseq): a line from `ema_decay` to `ema_end_decay`, which
-/// update `ema_anneal_end_step` and all later ones have.
+/// The teacher of data2vec (Baevski et al. 2022, arXiv:2202.03555; fairseq): the decay moves on a line from `ema_decay` to
+/// `ema_end_decay`; update `ema_anneal_end_step`, counted from 1, and all later updates have `ema_end_decay`.
 ///
 /// Frozen parameters and buffers are copied, as fairseq does. data2vec 2.0 begins at 0.9998 and ends at 0.99999.
 ///

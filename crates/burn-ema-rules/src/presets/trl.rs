@@ -7,8 +7,8 @@ use crate::error::RulesError;
 use crate::presets::preset::Preset;
 use crate::presets::settings::{Buffers, Settings};
 
-/// TRL's `SyncRefModelCallback`: every `ref_model_sync_steps` steps the reference model moves towards the policy (TR-DPO, Gorbatovski
-/// et al. 2024, arXiv:2404.09656).
+/// TRL's `SyncRefModelCallback`: every `ref_model_sync_steps` steps the reference model moves towards the policy (TR-DPO,
+/// Gorbatovski et al. 2024, arXiv:2404.09656).
 ///
 /// # Example
 ///

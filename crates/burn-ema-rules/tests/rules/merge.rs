@@ -147,7 +147,7 @@ fn what_cannot_be_merged_says_why() {
         (f64::NAN, 3.0),
     ] {
         let error = range_weights(earlier, later, 0.0).unwrap_err().to_string();
-        assert!(error.contains("fewer updates than the later"), "{error}");
+        assert!(error.contains("give the older mean first"), "{error}");
     }
     for gamma in [-1.0, f64::NAN] {
         assert!(range_weights(1.0, 2.0, gamma).is_err());

@@ -46,7 +46,8 @@ fn exact(measure: Measure) -> Fit {
     }
 }
 
-/// Error in weights of the combination closest in weights; error in changes and growth of rounding of the one closest in changes.
+/// Error in weights of the combination closest in weights; error in changes and growth of rounding of the one closest in
+/// changes.
 fn found(stored: &[Profile], wanted: &Profile) -> [f64; 3] {
     let by = |measure| reconstruct_profiles(stored, wanted, exact(measure)).unwrap();
     let (of_weights, of_changes) = (by(Measure::Weights), by(Measure::Changes));
@@ -383,7 +384,7 @@ fn profiles_that_cannot_be_combined_say_why() {
         ),
         (
             message(&one(), &Profile::checkpoint(100), 0.0),
-            "take the checkpoint of that step",
+            "use the checkpoint of that step",
         ),
         (
             message(&one(), &wanted, -1.0),

@@ -212,7 +212,10 @@ fn arguments_out_of_range_are_errors_by_name() {
         &Dino::default(),
         &Lightly::default(),
         &Jepa::default(),
-        &LevanterDecaySqrt::default(),
+        &LevanterDecaySqrt {
+            decay_steps: 0,
+            ..LevanterDecaySqrt::default()
+        },
     ];
     for run in runs {
         refused(run.settings(), "must be finite and above 0, found 0");

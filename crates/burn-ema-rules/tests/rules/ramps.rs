@@ -1,5 +1,5 @@
-//! Ramps over a total, merges of windows, and what replaces the decay of the learning rate, on the numbers 1, 2, 4, 3, 5, 8, 6, 7,
-//! 9: the first is the model before training, and each other the model after a step.
+//! Ramps over a total, merges of windows, and what replaces the decay of the learning rate, on the numbers 1, 2, 4, 3, 5, 8,
+//! 6, 7, 9: the first is the model before training, and each other the model after a step.
 //!
 //! The expected values follow from the sources of the frameworks that are named, to twelve digits.
 

@@ -70,21 +70,21 @@ pub struct OneModel;
 ///
 /// # Checkpoints
 ///
-/// A checkpoint holds the online weights under their own paths, and the EMA and its counters
-/// under `burn_ema` (several EMAs under `burn_ema` and their names). Training resumed with `.checkpoint(n)`
-/// goes on bit for bit as far as the weights are concerned; Burn's checkpoints do not hold the state of random number
-/// generators, so the order of a shuffling data loader and dropout differ from those of a run in one go. A plain `M` can load
-/// the online weights with `ModuleRecord::allow_unused(true)`, and an [`EmaModel`](burn_ema::EmaModel) the EMA. A
-/// checkpoint of a run without an EMA can be started from with
-/// [`MissingEma::StartFromWeights`](burn_ema::config::MissingEma::StartFromWeights), and is an error otherwise. Records other than
-/// checkpoints, such as those of `burn::store`, see the online weights only: store [`ema`](Self::ema).
+/// A checkpoint holds the online weights under their own paths, and the EMA and its counters under `burn_ema` (several EMAs
+/// under `burn_ema` and their names). Training resumed with `.checkpoint(n)` goes on bit for bit as far as the weights are
+/// concerned; Burn's checkpoints do not hold the state of random number generators, so the order of a shuffling data loader
+/// and dropout differ from those of a run in one go. A plain `M` can load the online weights with
+/// `ModuleRecord::allow_unused(true)`, and an [`EmaModel`](burn_ema::EmaModel) the EMA. A checkpoint of a run without an EMA
+/// can be started from with [`MissingEma::StartFromWeights`](burn_ema::config::MissingEma::StartFromWeights), and is an error
+/// otherwise. Records other than checkpoints, such as those of `burn::store`, see the online weights only: store
+/// [`ema`](Self::ema).
 ///
 /// # Clones and forks
 ///
-/// A clone belongs to the same training run: it shares the EMA, and sees it advance. A fork
-/// ([`Module::fork`]) starts its own run, whose EMA is copied when it first changes. Every strategy of Burn's Learner begins with
-/// a fork: a clone that is kept outside of `launch` does not see the EMA of the run, but its
-/// [`monitor`](Self::monitor) does. What [`Module::valid`] returns is a snapshot of both sets of weights.
+/// A clone belongs to the same training run: it shares the EMA, and sees it advance. A fork ([`Module::fork`]) starts its own
+/// run, whose EMA is copied when it first changes. Every strategy of Burn's Learner begins with a fork: a clone that is kept
+/// outside of `launch` does not see the EMA of the run, but its [`monitor`](Self::monitor) does. What [`Module::valid`]
+/// returns is a snapshot of both sets of weights.
 ///
 /// # Several devices
 ///
@@ -297,8 +297,9 @@ impl<M: Module, V> WithEma<M, V> {
         self
     }
 
-    /// Makes every EMA a [weighted mean](burn_ema::EmaModel::update_weighted). `weight(learning_rate, steps_before)` returns the weight
-    /// of the next update. Every EMA must have [equal weights](burn_ema::Decay::equal_weights); otherwise the first step fails.
+    /// Makes every EMA a [weighted mean](burn_ema::EmaModel::update_weighted). `weight(learning_rate, steps_before)` returns
+    /// the weight of the next update. Every EMA must have [equal weights](burn_ema::Decay::equal_weights); otherwise the first
+    /// step fails.
     ///
     /// With one learning rate per parameter group, `weight` receives the base rate.
     ///
@@ -323,16 +324,17 @@ impl<M: Module, V> WithEma<M, V> {
         self
     }
 
-    /// Corrects the EMA called `bema` for its lag in validation and in [`into_ema`](Self::into_ema): [BEMA](burn_ema::lag). The set of
-    /// EMAs has to be that of [`bema_emas`](burn_ema::lag::bema_emas), perhaps with others.
+    /// Validates on BEMA, and returns it from [`into_ema`](Self::into_ema), instead of the EMA named
+    /// [`BEMA`](burn_ema::lag::BEMA): see [`lag`](burn_ema::lag). Create the EMAs with
+    /// [`bema_emas`](burn_ema::lag::bema_emas); the set may have other EMAs beside them.
     ///
-    /// [`ema`](Self::ema) and [`emas`](Self::emas) give the EMAs as they are kept, from which
-    /// [`bema_model`](burn_ema::lag::bema_model) forms the average again.
+    /// [`ema`](Self::ema) and [`emas`](Self::emas) return the EMAs without the correction. Compute BEMA from them with
+    /// [`bema_model`](burn_ema::lag::bema_model).
     ///
     /// # Errors
     ///
-    /// If a number of `bema` is out of its range, the set lacks the EMAs or has them for other numbers, or the
-    /// [chosen](Self::with_chosen) one is the first weights.
+    /// If a field of `bema` is out of its range, the set lacks one of the two EMAs, the EMAs were created for another `Bema`,
+    /// or the [chosen](Self::with_chosen) EMA is [`BEMA_FIRST`](burn_ema::lag::BEMA_FIRST).
     ///
     /// # Example
     ///
@@ -365,7 +367,7 @@ impl<M: Module, V> WithEma<M, V> {
         });
         let problem = match () {
             () if is_other => {
-                "its EMAs are for other numbers of BEMA: create it with `bema_emas` of the same"
+                "`bema` or `bema_first` has another decay, start or interval than this `Bema`: create the set with `bema_emas` of this `Bema`"
             }
             () if config.emas[self.chosen].name == BEMA_FIRST => {
                 "the first weights of BEMA cannot validate: choose another EMA"
@@ -406,10 +408,10 @@ impl<M: Module, V> WithEma<M, V> {
     /// Stops the run through `interrupter` when the EMA cannot be updated or its statistics cannot be
     /// re-estimated, with the error as the reason. Without this such an error is a panic.
     ///
-    /// It can only happen with [`NonFinite::Error`](burn_ema::config::NonFinite::Error), with a
-    /// [weight](Self::with_update_weight) that is none, when a model changes its own structure while it trains, with a
-    /// [custom schedule](burn_ema::Decay::custom) that gives no decay, or when the
-    /// [data for statistics](Self::with_reestimation) is missing, not wanted or fails in a validation.
+    /// Causes are [`NonFinite::Error`](burn_ema::config::NonFinite::Error); an [update weight](Self::with_update_weight) that
+    /// is negative or not finite, or for an EMA without equal weights; an EMA in f64 on a device without f64; a model that
+    /// changes its own structure while it trains; a [custom schedule](burn_ema::Decay::custom) whose decay is not in `[0, 1]`;
+    /// and [data for statistics](Self::with_reestimation) that is missing, not wanted or fails in a validation.
     #[must_use]
     pub fn with_interrupter(mut self, interrupter: Interrupter) -> Self {
         self.interrupter = Some(interrupter);

@@ -44,8 +44,8 @@ pub struct BemaModel<M: Module> {
 }
 
 impl<M: Module> BemaModel<M> {
-    /// Starts as a copy of `model`. Of `config`, the decay, the start and the interval do not count: `bema` has them. A record without
-    /// BEMA is an error, whatever `config` says of it.
+    /// Starts as a copy of `model`. The decay, start and interval come from `bema`, and those of `config` are not used.
+    /// Loading a record without BEMA returns an error, whatever [`missing_ema`](EmaConfig::missing_ema) is.
     ///
     /// # Errors
     ///
@@ -77,8 +77,9 @@ impl<M: Module> BemaModel<M> {
     /// The average without lag, in inference mode: the EMA plus [`Bema::correction`] of the way from the first weights to those
     /// of `online`, the model that is trained.
     ///
-    /// It is not finite where `online` is not, also if the EMA has skipped such steps. The weight of an update counts updates, and the
-    /// correction steps, so after skipped steps the two are as many steps apart.
+    /// After the burn-in the result is not finite where `online` is not finite, even if the EMA has skipped such steps. The
+    /// decay schedule advances with updates and the correction with optimizer steps, so each skipped update puts the decay
+    /// schedule `update_freq` steps behind the correction.
     ///
     /// # Errors
     ///
@@ -97,7 +98,7 @@ impl<M: Module> BemaModel<M> {
         &self.bema
     }
 
-    /// The weight that each past step has, right after an update, if none was skipped. The oldest are negative.
+    /// The weight of each past step right after an update, if no step was skipped. Only the first weight can be negative.
     ///
     /// # Errors
     ///
@@ -127,15 +128,15 @@ impl<M: Module> BemaModel<M> {
     }
 }
 
-/// Name in a set of the EMA that BEMA corrects.
+/// The name, in an [`EmaSet`], of the EMA that BEMA corrects.
 pub const BEMA: &str = "bema";
-/// Name in a set of the first weights.
+/// The name, in an [`EmaSet`], of the EMA that keeps the first weights: those at the end of the burn-in.
 pub const BEMA_FIRST: &str = "bema_first";
 
-/// The EMAs that BEMA is formed of, called [`BEMA`] and [`BEMA_FIRST`], for an [`EmaSet`] with others beside them.
-/// [`bema_model`] forms it.
+/// Configures the two EMAs that BEMA needs, named [`BEMA`] and [`BEMA_FIRST`], in a set to which you can add other EMAs.
+/// [`bema_model`] computes BEMA from such a set.
 ///
-/// Of `config`, the decay, the start and the interval do not count: `bema` has them.
+/// The decay, start and interval come from `bema`, and those of `config` are not used.
 ///
 /// # Errors
 ///
@@ -163,7 +164,7 @@ pub fn bema_emas(bema: &Bema, config: &EmaConfig) -> Result<EmaSetConfig, EmaErr
     Ok(EmaSetConfig::new().with(BEMA, ema).with(BEMA_FIRST, first))
 }
 
-/// BEMA, formed of a set that has the EMAs of [`bema_emas`], and of the model that is trained.
+/// Computes BEMA from a set that has the EMAs of [`bema_emas`], and from the online weights.
 ///
 /// # Errors
 ///
@@ -185,7 +186,7 @@ fn configs(bema: &Bema, config: &EmaConfig) -> [EmaConfig; 2] {
     [scheduled(bema.decay()), first]
 }
 
-/// BEMA, formed of an EMA and the first weights, as [`bema_emas`] keeps them, and of the model that is trained.
+/// Computes BEMA from its EMA, the first weights as [`bema_emas`] keeps them, and the online weights.
 ///
 /// # Errors
 ///

@@ -9,8 +9,8 @@ use crate::model::EmaModel;
 use crate::model::config::EmaConfig;
 use crate::model::update::Update;
 
-/// The double EMA (DEMA) of the weights of a model `M`: twice an EMA, less the EMA of it, formed when it is [read](Self::model). See
-/// the [module](crate::lag).
+/// The double EMA (DEMA) of the weights of a model `M`: twice an EMA, less the EMA of it, formed when it is
+/// [read](Self::model). See the [module](crate::lag).
 ///
 /// If the weights move along a line, it has no lag; its noise is larger than that of the EMA.
 ///
@@ -37,8 +37,8 @@ pub struct DemaModel<M: Module> {
 }
 
 impl<M: Module> DemaModel<M> {
-    /// Starts as a copy of `model`. Both EMAs have the schedule of `config`. A record without them is an error, whatever `config`
-    /// says of it.
+    /// Starts as a copy of `model`. Both EMAs have the schedule of `config`. Loading a record without both EMAs returns an
+    /// error, whatever [`missing_ema`](EmaConfig::missing_ema) is.
     ///
     /// # Errors
     ///

@@ -1,18 +1,19 @@
-//! Averages without lag: of an EMA, and of what else is kept, formed when they are read.
+//! Averages that are corrected for lag: BEMA and the double EMA (DEMA), computed from an EMA when you read them.
 //!
-//! An EMA lags behind the weights by its mean age: a longer half-life means less noise and more lag. Two corrections are in use:
+//! An EMA lags behind the weights by its mean age: a longer half-life means less noise and more lag. Two corrections are in
+//! use:
 //!
 //! | | what is kept | what is read |
 //! |---|---|---|
 //! | [`BemaModel`] | an EMA, and the first weights | the EMA, plus a part of the way from the first weights to the online ones |
 //! | [`DemaModel`] | an EMA, and an EMA of that | twice the EMA, less the EMA of it |
 //!
-//! BEMA (Block and Zhang 2025, arXiv:2508.00180) is meant for fine-tuning, where the way from the first weights is short; the part
-//! that it adds falls slowly, so over a whole training it goes far beyond the weights.
+//! BEMA (Block and Zhang 2025, arXiv:2508.00180) is meant for fine-tuning, where the weights stay near the first weights. The
+//! share that BEMA adds falls slowly, so in a long run from scratch the result is far beyond the online weights.
 //!
-//! Both cost twice the memory of an EMA, and a model when they are read. Frozen parameters, buffers, integers and booleans are those of
-//! the EMA: a variance must not become negative. Both are Burn modules: their records hold all that is kept, and a resumed run
-//! goes on bit for bit.
+//! Both keep up to twice the memory of an EMA, and `model` creates one model more. Only trainable parameters are corrected.
+//! Buffers are those of the EMA, because a corrected variance could be negative; so are frozen parameters, integers and
+//! booleans. Both are Burn modules: their records hold all that is kept, and a resumed run goes on bit for bit.
 
 mod bema;
 mod dema;

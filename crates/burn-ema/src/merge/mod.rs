@@ -1,19 +1,21 @@
 //! Merges: one model out of several, after training.
 //!
 //! [`Merge`] combines checkpoints of a run, or models that were trained from the same start: with given weights
-//! ([`linear`](Merge::linear), [`uniform`](Merge::uniform)), as a greedy soup ([`greedy`](Merge::greedy)), or on the arc between
-//! two ([`slerp`](Merge::slerp)). [`weights`] gives the weights that replace a decay of the learning rate, [`best`] the positions
-//! of the best checkpoints. [`range_mean`] takes a window out of two running means.
+//! ([`linear`](Merge::linear), [`uniform`](Merge::uniform)), as a greedy soup ([`greedy`](Merge::greedy)), or on the arc
+//! between two ([`slerp`](Merge::slerp)). [`weights`] gives the weights that replace a decay of the learning rate, [`best`]
+//! the positions of the best checkpoints. [`range_mean`] takes a window out of two running means.
 //!
-//! Models are taken one by one, so that files can be loaded on the way: a merge holds the sum and two models at most.
+//! Models are taken one by one, so they can be loaded from files one after the other. `linear` and `uniform` hold the sum and
+//! two models at most, `greedy` up to five models.
 //!
 //! # What is merged
 //!
-//! The same as in an [update](crate::EmaModel::update), by the same [`Policy`]: trainable float parameters and float buffers are
-//! summed, each by module path; frozen parameters, integers, booleans and quantized tensors are those of the last model. If no
-//! parameter of the first model is trainable (it was loaded for inference), all float parameters are summed. If a weight is
-//! negative, buffers are those of the last model too, unless an override says otherwise: a variance must not become negative. The result is on the device of the last
-//! model, in its dtypes, and in inference mode: to train on, load its record into a model.
+//! The same as in an [update](crate::EmaModel::update), by the same [`Policy`]: trainable float parameters and float buffers
+//! are summed, each by module path; frozen parameters, integers, booleans and quantized tensors are those of the last model.
+//! If no parameter of the first model is trainable (it was loaded for inference), all float parameters are summed. If a weight
+//! is negative, buffers are those of the last model too, unless an override says otherwise: a variance must not become
+//! negative. The result is on the device of the last model, in its dtypes, and in inference mode: to train on, load its record
+//! into a model.
 //!
 //! BatchNorm's running statistics fit merged weights only roughly: [`reestimate`](crate::batch_norm::reestimate) them.
 //!
@@ -69,7 +71,8 @@ impl Merge {
         Self::default()
     }
 
-    /// Sets what is summed, and what is that of the last model. What the policy ignores is that of the first.
+    /// Sets which tensors are summed and which are taken from the last model. Tensors that the policy ignores are taken from
+    /// the first model.
     pub fn with_policy(mut self, policy: Policy) -> Self {
         self.policy = policy;
         self

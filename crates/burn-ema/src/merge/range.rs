@@ -13,18 +13,18 @@ use crate::plan::PlanAction;
 ///
 /// Keep a mean during the run ([`Decay::equal_weights`], or any other power function) and save it now and then: any two
 /// of the records then give the mean of what is between them, without the checkpoints (icefall's `--use-averaged-model`). With
-/// another power function than the mean it is the end of the profile of `later`: see [`range_weights`](crate::merge::range_weights), which also
-/// tells how much the rounding of the records grows.
+/// another power function than equal weights the result has the part of the profile of `later` that is after `earlier`: see
+/// [`range_weights`](crate::merge::range_weights), which also tells how much the rounding of the records grows.
 ///
-/// What was averaged is combined, but for buffers: these, and everything else, are those of `later`. The result is in the dtypes
+/// Averaged parameters are combined. Buffers and all other tensors are those of `later`. The result is in the dtypes
 /// of the [full-precision model](EmaModel::full_precision_model), in inference mode.
 ///
 /// # Errors
 ///
-/// [`EmaError::Merge`] if the two have different schedules or another than the above, or they differ in structure or in what is
-/// trained: what was unfrozen between them has no mean of the range;
-/// [`EmaError::Rules`] if `earlier` has as many updates as `later` or more; [`EmaError::Interrupted`] if an update of one of them
-/// panicked.
+/// [`EmaError::Merge`] if the two EMAs have different schedules, a decay that is neither equal weights nor a power function,
+/// different structures, or different trained parameters (a parameter that was unfrozen in between has no mean of the range);
+/// [`EmaError::Rules`] if `earlier` has as many updates as `later` or more; [`EmaError::Interrupted`] if an update of one of
+/// them panicked.
 ///
 /// # Example
 ///

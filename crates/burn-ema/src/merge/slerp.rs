@@ -18,9 +18,9 @@ impl Merge {
     /// The model at `t` in `[0, 1]` of the way from `a` to `b`, each parameter on the arc between the two (Shoemake 1985; as
     /// mergekit's `slerp`).
     ///
-    /// With `w` the angle between a parameter of `a` and that of `b`, as vectors, it is
-    /// `sin((1 - t) w) / sin w * a + sin(t w) / sin w * b`. Where the cosine of the angle is beyond 0.9995 in absolute value, and
-    /// for buffers, it is the straight line.
+    /// With `w` the angle between a parameter of `a` and that of `b`, as vectors, it is `sin((1 - t) w) / sin w * a + sin(t w)
+    /// / sin w * b`. Where the cosine of the angle is beyond 0.9995 in absolute value, and for buffers, it is the straight
+    /// line.
     ///
     /// # Errors
     ///

@@ -23,8 +23,9 @@ impl Merge {
     /// Greedy soup: the mean of those of `count` models that make it better (Wortsman et al. 2022, arXiv:2203.05482).
     ///
     /// Models are tried from the best to the worst. Each stays if the mean with it has a strictly higher `score`: higher is
-    /// better, so return the negative of a loss. A score of NaN is worse than any. `score` is given models in inference mode. `load`
-    /// gives the model at a position, from a file for example; each is loaded twice. Up to five models are in memory.
+    /// better, so return the negative of a loss. A score of NaN is worse than any. `score` is given models in inference mode.
+    /// `load` gives the model at a position, from a file for example; each is loaded at most twice. Up to five models are in
+    /// memory.
     ///
     /// # Errors
     ///

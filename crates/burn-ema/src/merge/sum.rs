@@ -44,7 +44,9 @@ pub(crate) fn weighted<M: Module>(
     let mut found = 1;
     for model in models {
         let Some(weight) = weights.next() else {
-            return invalid(format!("there are more models than the {count} weights"));
+            return invalid(format!(
+                "there are more models than the {count} weights: give as many models as weights"
+            ));
         };
         sum.add(&model, weight)?;
         last = model;
@@ -52,7 +54,9 @@ pub(crate) fn weighted<M: Module>(
     }
     match found == count {
         true => sum.into_model(&last, 1.0),
-        false => invalid(format!("there are {found} models for {count} weights")),
+        false => invalid(format!(
+            "there are {found} models for {count} weights: give as many models as weights"
+        )),
     }
 }
 
@@ -121,8 +125,8 @@ impl Sum {
         })
     }
 
-    /// Replaces what is summed by what `blend` makes of the class of a tensor, of the sum, and of the tensor of `model`, and takes
-    /// the rest from `model`.
+    /// Replaces what is summed by what `blend` makes of the class of a tensor, of the sum, and of the tensor of `model`, and
+    /// takes the rest from `model`.
     pub(crate) fn blend<M: Module>(
         &mut self,
         model: &M,

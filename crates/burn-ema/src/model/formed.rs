@@ -11,8 +11,8 @@ use crate::store::slot::Slot;
 use crate::walk::read::Shown;
 
 impl<M: Module> EmaModel<M> {
-    /// The EMA model in inference mode, with what `form` makes of each parameter that is averaged, and of each buffer if that is
-    /// wanted.
+    /// The EMA model in inference mode, with what `form` makes of each parameter that is averaged, and of each buffer if that
+    /// is wanted.
     pub(crate) fn formed(
         &self,
         with_buffers: bool,

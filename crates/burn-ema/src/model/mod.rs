@@ -42,15 +42,16 @@ use crate::walk::read::{self, First, Reading};
 /// # What is averaged
 ///
 /// By default trainable float parameters and float buffers (BatchNorm's running statistics) are averaged; frozen parameters,
-/// integers and booleans are copied exactly. [`Policy`](crate::Policy) changes that, and [`plan`](Self::plan) lists it. Tensors are paired by
-/// module path. With LoRA the stored base and each factor are separate tensors, so factors are averaged one by one; a
-/// quantized base is copied. Plain tensor fields, which are no parameters, are those of the model when the EMA was
-/// created, or when the model's device, flags or trainable parameters last changed; [`copy_from`](Self::copy_from) renews them.
+/// integers and booleans are copied exactly. [`Policy`](crate::Policy) changes that, and [`plan`](Self::plan) lists it.
+/// Tensors are paired by module path. With LoRA the stored base and each factor are separate tensors, so factors are averaged
+/// one by one; a quantized base is copied. Plain tensor fields, which are no parameters, are those of the model when the EMA
+/// was created, or when the model's device, flags or trainable parameters last changed; [`copy_from`](Self::copy_from) renews
+/// them.
 ///
 /// # Memory
 ///
-/// One tensor for each averaged parameter, of the model's dtype but at least f32. What is copied shares the model's memory, unless
-/// the EMA is kept on another device. [`clone`](Clone::clone) shares all memory until one of the two changes.
+/// One tensor for each averaged parameter, of the model's dtype but at least f32. What is copied shares the model's memory,
+/// unless the EMA is kept on another device. [`clone`](Clone::clone) shares all memory until one of the two changes.
 ///
 /// # Precision
 ///
@@ -182,13 +183,13 @@ impl<M: Module> EmaModel<M> {
         &self.config
     }
 
-    /// The weight that each past step has in the EMA as it is now, for [`post_hoc`](crate::post_hoc), for example. If no step was
-    /// skipped and [`copy_from`](Self::copy_from) was not called.
+    /// The weight of each past step in the current EMA, for example for [`post_hoc`](crate::post_hoc). It is exact only if no
+    /// step was skipped and [`copy_from`](Self::copy_from) was not called.
     ///
     /// # Errors
     ///
-    /// [`EmaError::InvalidConfig`] if an update had another [weight](Self::update_weighted) than 1, for an EMA does not list them; or
-    /// as [`EmaConfig::profile`].
+    /// [`EmaError::InvalidConfig`] if an update had a [weight](Self::update_weighted) other than 1, because the EMA keeps only
+    /// the sum of the weights; or as [`EmaConfig::profile`].
     ///
     /// # Example
     ///
@@ -213,7 +214,7 @@ impl<M: Module> EmaModel<M> {
             return Err(EmaError::InvalidConfig {
                 field: "decay",
                 problem: format!(
-                    "the {updates} updates of the EMA have weights, which it does not list: make the profile with `Profile::new`"
+                    "the EMA had {updates} updates of which some have weights, and keeps only their sum: build the profile with `Profile::new`"
                 ),
             });
         }

@@ -71,18 +71,19 @@ impl<M: Module> EmaModel<M> {
         Ok(updates[0])
     }
 
-    /// Updates a weighted mean: this update has weight `weight`, where [`update`](Self::update) has a weight of 1.
+    /// Updates a weighted mean with weight `weight`; [`update`](Self::update) has the weight 1.
     ///
-    /// With weights `r` the EMA is `sum r_i model_i / sum r_i`: by the learning rate, or the square of the largest so far as in
-    /// schedule-free training (Defazio et al. 2024, arXiv:2405.15682), or by how far a schedule has come, as in Levanter. The sum
-    /// is in the record, so a resumed run goes on bit for bit. A weight of 0 changes nothing. Before the
-    /// [start](crate::EmaConfig::start) and between two updates of an [interval](crate::EmaConfig::interval) the weight does not
-    /// count, as the model does not.
+    /// After weights `r` the EMA is `sum r_i model_i / sum r_i`. Weights in use are the learning rate, the square of the
+    /// largest learning rate so far (schedule-free training, Defazio et al. 2024, arXiv:2405.15682), and a function of the
+    /// step (Levanter). The sum of the weights is in the record, so a resumed run goes on bit for bit. A weight of 0 changes
+    /// nothing. Before the [start](crate::EmaConfig::start), and on steps without an update between two
+    /// [intervals](crate::EmaConfig::interval), `weight` is not used.
     ///
     /// # Errors
     ///
     /// As [`update`](Self::update); [`EmaError::InvalidConfig`] if the decay is not
-    /// [`Decay::equal_weights`](crate::Decay::equal_weights); and [`EmaError::UpdateWeight`] if `weight` is negative or not finite.
+    /// [`Decay::equal_weights`](crate::Decay::equal_weights); and [`EmaError::UpdateWeight`] if `weight` is negative or not
+    /// finite.
     ///
     /// # Panics
     ///
@@ -194,7 +195,7 @@ impl Weight {
             return Err(EmaError::InvalidConfig {
                 field: "decay",
                 problem: format!(
-                    "updates have weights in a mean only (`Decay::equal_weights`), found {:?}",
+                    "`update_weighted` needs the decay `Decay::equal_weights`, found {:?}: set this decay, or call `update`",
                     ema.config.decay
                 ),
             });

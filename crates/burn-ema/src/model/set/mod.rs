@@ -87,12 +87,12 @@ impl<M: Module> EmaSet<M> {
         update_all(&mut emas, model, Weight::One)
     }
 
-    /// Takes the weights of `model` into account in every EMA, where they count as `weight` updates, as
-    /// [`EmaModel::update_weighted`] does. Every EMA must be a mean.
+    /// Updates every EMA with the update weight `weight`, as [`EmaModel::update_weighted`] does. Every EMA must have the decay
+    /// [`Decay::equal_weights`](crate::Decay::equal_weights).
     ///
     /// # Errors
     ///
-    /// If one of the EMAs cannot be updated so. None of them has changed then.
+    /// As [`EmaModel::update_weighted`], for the first EMA that returns an error. No EMA has changed then.
     ///
     /// # Panics
     ///
