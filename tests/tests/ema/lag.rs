@@ -288,14 +288,14 @@ fn double_ema_follows_a_model_into_another_structure() {
         body: body.clone(),
         head,
     };
-    let old = with(Head::Old(model(2.0).no_grad()));
-    let new = with(Head::New(model(3.0).no_grad()));
+    let head = |x: f32| Weights::new(&[x, 2.0 * x], &device()).no_grad();
+    let (old, new) = (with(Head::Old(head(2.0))), with(Head::New(head(3.0))));
     let config = EmaConfig::new().with_decay(Decay::constant(0.9));
     let mut dema = DemaModel::try_new(&old, &config).unwrap();
     dema.update(&old).unwrap();
     dema.update(&new).unwrap();
     dema.update(&new).unwrap();
-    assert_eq!(numbers_at(&dema.model().unwrap(), "head.New.w"), [3.0]);
+    assert_eq!(numbers_at(&dema.model().unwrap(), "head.New.w"), [3.0, 6.0]);
     let fresh = DemaModel::try_new(&new, &config).unwrap();
     let loaded = fresh.load_record(dema.clone().into_record());
     assert_same_values(&loaded.model().unwrap(), &dema.model().unwrap());
