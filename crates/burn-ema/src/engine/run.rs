@@ -48,14 +48,16 @@ impl Change {
     }
 }
 
-/// Changes every member as `change` says of its index and a place, with the tensors of the model that they share.
+/// Changes every member as `change` says of its index and a place, with the tensors of the model that they share. `copied` is
+/// told of each tensor that is copied anew.
 ///
 /// Place by place, so that each tensor is read once for all members that average it, and copied once for those that copy it
 /// alike. Moves are batched: calling a backend costs as much as moving a small tensor.
 pub(crate) fn run(
     members: &mut [Member<'_>],
     mut shown: Vec<Option<Shown>>,
-    mut change: impl FnMut(usize, usize, &Shown) -> Change,
+    change: impl Fn(usize, usize, &Shown) -> Change,
+    mut copied: impl FnMut(usize, usize, &Shown),
 ) {
     let mut batch = Batch::of(shown.len(), members.len());
     let mut changes = vec![Change::Nothing; members.len()];
@@ -63,8 +65,16 @@ pub(crate) fn run(
         let Some(seen) = shown.as_ref() else {
             continue;
         };
-        for (index, of_member) in changes.iter_mut().enumerate() {
-            *of_member = change(index, place, seen);
+        for (index, (of_member, member)) in changes.iter_mut().zip(members.iter()).enumerate() {
+            *of_member = match change(index, place, seen) {
+                Change::Copy { dtype } if member.slots[place].is_copy_of(&seen.tensor, dtype) => {
+                    Change::Nothing
+                }
+                change => change,
+            };
+            if matches!(of_member, Change::Copy { .. }) {
+                copied(index, place, seen);
+            }
         }
         if changes.iter().all(|change| *change == Change::Nothing) {
             continue;
@@ -134,7 +144,6 @@ impl Shared {
         let slot = &mut member.slots[place];
         match change {
             Change::Nothing => {}
-            Change::Copy { dtype } if slot.is_copy_of(source.tensor(), dtype) => {}
             Change::Copy { dtype } => {
                 let tensor = source.tensor();
                 let afar = member.device.filter(|device| !rank::is_on(tensor, device));

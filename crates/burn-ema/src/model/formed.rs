@@ -76,13 +76,14 @@ impl<M: Module> EmaModel<M> {
         }];
         let plan = &self.plan;
         self.is_interrupted = true;
-        run(&mut members, shown, |_, place, shown| {
+        let change = |_, place: usize, shown: &Shown| {
             let dtype = shown.tensor.dtype();
             match plan.action(place, false) {
                 PlanAction::Average => Change::of(PlanAction::Average, weight, dtype),
                 _ => Change::Copy { dtype },
             }
-        });
+        };
+        run(&mut members, shown, change, |_, _, _| {});
         let [Member { has_moved, .. }] = members;
         self.is_interrupted = false;
         if has_moved {

@@ -17,7 +17,7 @@ use crate::plan::{Fit, Plan, PlanAction};
 use crate::store::Store;
 use crate::store::slot::Slot;
 use crate::walk::places::Places;
-use crate::walk::read::{Reading, again};
+use crate::walk::read::{Reading, Shown, again};
 
 /// What a call of [`EmaModel::update`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -331,6 +331,7 @@ fn carry_out<M: Module>(
     let takes_part = |decided: &Decided<M>| decided.look == Some(index);
     let mut members = Vec::with_capacity(emas.len());
     let mut changing = Vec::with_capacity(emas.len());
+    let mut plans = Vec::with_capacity(emas.len());
     for (ema, decided) in emas.iter_mut().zip(decided) {
         let change = decided.decision.change().filter(|_| takes_part(decided));
         let Some((actions, weight)) = change else {
@@ -343,23 +344,21 @@ fn carry_out<M: Module>(
             ..
         } = &mut **ema;
         plan.note_trained(&decided.newly_trained);
-        changing.push((plan, actions, weight, config.precision));
+        changing.push((actions, weight, config.precision));
+        plans.push(plan);
         members.push(Member {
             slots: &mut store.slots,
             device: store.pinned.as_ref(),
             has_moved: false,
         });
     }
-    run(&mut members, shown, |member, place, shown| {
-        let (plan, actions, weight, precision) = &mut changing[member];
-        let action = actions[place];
-        let dtype = precision.kept(action, shown.tensor.dtype());
-        let change = Change::of(action, *weight, dtype);
-        if matches!(change, Change::Copy { .. }) {
-            plan.note_copy(place, shown);
-        }
-        change
-    });
+    let change = |member: usize, place: usize, shown: &Shown| {
+        let (actions, weight, precision) = changing[member];
+        let dtype = precision.kept(actions[place], shown.tensor.dtype());
+        Change::of(actions[place], weight, dtype)
+    };
+    let copied = |member: usize, place: usize, shown: &Shown| plans[member].note_copy(place, shown);
+    run(&mut members, shown, change, copied);
     let has_moved: Vec<bool> = members.iter().map(|member| member.has_moved).collect();
     let took_part = emas
         .iter_mut()
@@ -385,11 +384,12 @@ pub(crate) fn copy_all<M: Module>(ema: &mut EmaModel<M>, reading: Reading) {
         device: store.pinned.as_ref(),
         has_moved: false,
     };
-    run(&mut [member], reading.shown, |_, place, _| {
+    let change = |_, place: usize, _: &Shown| {
         let action = plan.action(place, false);
         let dtype = config.precision.kept(action, plan.entries[place].dtype);
         Change::Copy { dtype }
-    });
+    };
+    run(&mut [member], reading.shown, change, |_, _, _| {});
 }
 
 #[cfg(all(test, feature = "flex"))]

@@ -376,7 +376,8 @@ impl<M: Module> EmaSubmodules<M> {
                 has_moved: false,
             };
             let sources = sources.into_iter().map(Some).collect();
-            run(&mut [member], sources, |_, place, _| moving[place].2);
+            let change = |_, place: usize, _: &Shown| moving[place].2;
+            run(&mut [member], sources, change, |_, _, _| {});
         }));
         for ((ema, source, _), slot) in moving.into_iter().zip(slots) {
             tensors[ema] = Some(match slot.is_whole() {
