@@ -172,8 +172,8 @@ impl<M: Module> WindowModel<M> {
         let [block, before] = self.counts();
         let share = before as f64 / (block + before) as f64;
         Ok(match (block, before) {
-            (_, 0) => self.block.clone().into_model(),
-            (0, _) => self.before.clone().into_model(),
+            (_, 0) => self.block.fresh_model(),
+            (0, _) => self.before.fresh_model(),
             _ => self.block.formed(true, |place, mean| {
                 match self.before.tensor_of(&self.block, place) {
                     Some(older) => {

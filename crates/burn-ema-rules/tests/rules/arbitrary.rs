@@ -29,6 +29,18 @@ fn ends() -> impl Strategy<Value = Ends> {
     prop_oneof![Just(Ends::Both), Just(Ends::First), Just(Ends::Last)]
 }
 
+/// A line; the ends of half a cosine are drawn alike.
+fn ramp() -> impl Strategy<Value = LinearWarmup> {
+    let ends = (0.0..=1.0, 0.5..=1.0, 0..30_u64, ends(), clock());
+    ends.prop_map(|(from, to, updates, ends, clock)| LinearWarmup {
+        from,
+        to,
+        updates,
+        ends,
+        clock,
+    })
+}
+
 fn simple_decay() -> impl Strategy<Value = Decay> {
     prop_oneof![
         (0.5..=1.0).prop_map(|decay| Decay::Constant(Constant { decay })),
@@ -57,20 +69,15 @@ fn simple_decay() -> impl Strategy<Value = Decay> {
             clock
         }
         .into()),
-        (0.0..=1.0, 0.5..=1.0, 0..30_u64, ends(), clock()).prop_map(
-            |(from, to, updates, ends, clock)| {
-                LinearWarmup {
-                    from,
-                    to,
-                    updates,
-                    ends,
-                    clock,
-                }
-                .into()
-            }
-        ),
-        (0.0..=1.0, 0.5..=1.0, 0..30_u64, ends(), clock()).prop_map(
-            |(from, to, updates, ends, clock)| {
+        ramp().prop_map(Decay::from),
+        ramp().prop_map(
+            |LinearWarmup {
+                 from,
+                 to,
+                 updates,
+                 ends,
+                 clock,
+             }| {
                 CosineWarmup {
                     from,
                     to,

@@ -365,22 +365,23 @@ impl<M: Module, V> WithEma<M, V> {
                 config.decay != decay || (config.start, config.interval) != schedule
             })
         });
-        let problem = match () {
-            () if is_other => {
-                "`bema` or `bema_first` has another decay, start or interval than this `Bema`: create the set with `bema_emas` of this `Bema`"
-            }
-            () if config.emas[self.chosen].name == BEMA_FIRST => {
-                "the first weights of BEMA cannot validate: choose another EMA"
-            }
-            () => {
-                self.bema = Some(bema);
-                self.snapshot = self.fresh_snapshot();
-                return Ok(self);
-            }
-        };
-        Err(EmaError::InvalidSet {
+        let invalid = |problem: &str| EmaError::InvalidSet {
             problem: problem.into(),
-        })
+        };
+        if is_other {
+            return Err(invalid(
+                "`bema` or `bema_first` has another decay, start or interval than this `Bema`: create the set with \
+                 `bema_emas` of this `Bema`",
+            ));
+        }
+        if config.emas[self.chosen].name == BEMA_FIRST {
+            return Err(invalid(
+                "the first weights of BEMA cannot validate: choose another EMA",
+            ));
+        }
+        self.bema = Some(bema);
+        self.snapshot = self.fresh_snapshot();
+        Ok(self)
     }
 
     /// The data from which running statistics are computed before each validation and for the result, where a

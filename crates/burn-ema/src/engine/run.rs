@@ -49,7 +49,7 @@ impl Change {
 }
 
 /// Changes every member as `change` says of its index and a place, with the tensors of the model that they share. `copied` is
-/// told of each tensor that is copied anew.
+/// told of each tensor that becomes a new copy.
 ///
 /// Place by place, so that each tensor is read once for all members that average it, and copied once for those that copy it
 /// alike. Moves are batched: calling a backend costs as much as moving a small tensor.

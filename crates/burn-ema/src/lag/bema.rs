@@ -217,7 +217,7 @@ pub fn bema_formed<M: Module>(
     let correction = bema.correction(ema.num_steps());
     // Not computed: the online weights may be NaN.
     if correction == 0.0 {
-        return Ok(ema.formed(false, |_, average| average));
+        return Ok(ema.fresh_model());
     }
     Ok(ema.formed(false, |place, average| {
         let (Some(first), Some(shown)) = (first.tensor_of(ema, place), &reading.shown[place])

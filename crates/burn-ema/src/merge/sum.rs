@@ -86,11 +86,13 @@ impl Sum {
         let (first, plan, _) = planned(model, |first, buffers| {
             Plan::new(first, buffers, &Policy::new())
         })?;
-        let action = |path: &String| match is_averaged(path) {
+        let action = |(place, path): (usize, &String)| match is_averaged(path)
+            && plan.class(place, false) != Class::Discrete
+        {
             true => PlanAction::Average,
             false => PlanAction::Copy,
         };
-        let actions = plan.places.paths.iter().map(action).collect();
+        let actions = plan.places.paths.iter().enumerate().map(action).collect();
         Self::begin(first, plan, actions, weight, EmaPrecision::AtLeastF32)
     }
 
@@ -109,7 +111,7 @@ impl Sum {
             precision,
         };
         for (place, shown) in first.shown.into_iter().enumerate() {
-            let tensor = match sum.is_summed(place) {
+            let tensor = match sum.actions[place] == PlanAction::Average {
                 true => rank::scale(sum.widened(place, shown.tensor)?, weight),
                 false => shown.tensor,
             };
@@ -126,7 +128,7 @@ impl Sum {
     }
 
     /// Replaces what is summed by what `blend` makes of the class of a tensor, of the sum, and of the tensor of `model`, and
-    /// takes the rest from `model`.
+    /// takes the rest from `model`. After an error the sum is of no use.
     pub(crate) fn blend<M: Module>(
         &mut self,
         model: &M,
@@ -135,16 +137,17 @@ impl Sum {
         let reading = again(model, &self.plan.places, true);
         self.plan.check_all(&reading).map_err(different)?;
         let mut blended = Vec::with_capacity(self.tensors.len());
-        for (place, shown) in reading.shown.into_iter().flatten().enumerate() {
+        // Taken, so that the sum can change in place.
+        let sums = std::mem::take(&mut self.tensors).into_iter();
+        for (place, (shown, old)) in reading.shown.into_iter().flatten().zip(sums).enumerate() {
             if shown.is_trainable != self.is_trainable[place] {
                 return invalid(format!(
                     "`{}` is trainable in one model and frozen in another: load all of them alike",
                     self.plan.places.paths[place]
                 ));
             }
-            let old = self.tensors[place].clone();
             blended.push(match self.actions[place] {
-                PlanAction::Average if self.is_summed(place) => {
+                PlanAction::Average => {
                     let new = self.widened(place, shown.tensor)?;
                     // Models may have been loaded onto different devices.
                     let old = rank::on_device(old, &rank::device(&new));
@@ -161,19 +164,13 @@ impl Sum {
     /// The sum times `factor` as a model: everything else is that of `last`.
     pub(crate) fn into_model<M: Module>(self, last: &M, factor: f64) -> Result<M, EmaError> {
         let (_, _, frame) = planned(last, |_, _| Ok(self.plan.clone()))?;
-        let is_summed: Vec<bool> = (0..self.tensors.len())
-            .map(|place| self.is_summed(place))
-            .collect();
-        let slots = self
-            .tensors
-            .into_iter()
-            .zip(is_summed)
-            .map(|(tensor, is_summed)| {
-                Slot::new(match is_summed && factor != 1.0 {
-                    true => rank::scale(tensor, factor),
-                    false => tensor,
-                })
-            });
+        let tensors = self.tensors.into_iter().zip(&self.actions);
+        let slots = tensors.map(|(tensor, action)| {
+            Slot::new(match *action == PlanAction::Average && factor != 1.0 {
+                true => rank::scale(tensor, factor),
+                false => tensor,
+            })
+        });
         let store = Store::new(slots.collect(), frame, None);
         let entries = &self.plan.entries;
         Ok(store.model(&self.plan.places, |place| entries[place].dtype))
@@ -182,12 +179,9 @@ impl Sum {
     /// The dtypes of what is summed, as it came.
     pub(crate) fn dtypes(&self) -> impl Iterator<Item = DType> {
         let entries = self.plan.entries.iter().enumerate();
-        entries.filter_map(|(place, entry)| self.is_summed(place).then_some(entry.dtype))
-    }
-
-    fn is_summed(&self, place: usize) -> bool {
-        self.actions[place] == PlanAction::Average
-            && self.plan.class(place, false) != Class::Discrete
+        entries.filter_map(|(place, entry)| {
+            (self.actions[place] == PlanAction::Average).then_some(entry.dtype)
+        })
     }
 
     /// A tensor in the dtype of the sum.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::counters::Counters;
 use crate::error::EmaError;
 use crate::model::update::copy_all;
-use crate::model::{EmaModel, check_dtype, conformed, planned};
+use crate::model::{EmaModel, check_dtypes, conformed, planned};
 use crate::store::Store;
 use crate::store::slot::Slot;
 
@@ -146,9 +146,8 @@ impl<M: Module> EmaModel<M> {
             Ok(self.plan.revised(first, buffers))
         })?;
         let pinned = self.store.pinned.clone();
-        for (place, shown) in first.shown.iter().enumerate() {
-            check_dtype(&self.config, &plan, place, &shown.tensor, pinned.as_ref())?;
-        }
+        let shown = first.shown.iter().map(Some);
+        check_dtypes(&self.config, &plan, shown, pinned.as_ref())?;
         self.release();
         let mut adopted = Adopted::default();
         let mut slots = Vec::with_capacity(first.shown.len());

@@ -27,7 +27,7 @@ use crate::plan::{EmaPlan, Fit, Plan, PlanAction, PlanEntry, check_ranks};
 use crate::store::Store;
 use crate::store::slot::Slot;
 use crate::walk::frame::Frame;
-use crate::walk::read::{self, First, Reading};
+use crate::walk::read::{self, First, Reading, Shown};
 
 /// An exponential moving average (EMA) of the weights of a model `M`.
 ///
@@ -135,9 +135,7 @@ impl<M: Module> EmaModel<M> {
         let (first, plan, frame) = planned(model, |first, buffers| {
             Plan::new(first, buffers, &config.policy)
         })?;
-        for (place, shown) in first.shown.iter().enumerate() {
-            check_dtype(config, &plan, place, &shown.tensor, pinned.as_ref())?;
-        }
+        check_dtypes(config, &plan, first.shown.iter().map(Some), pinned.as_ref())?;
         let slots = (0..first.shown.len()).map(|place| {
             let tensor = first.shown[place].tensor.clone();
             let action = plan.action(place, false);
@@ -388,28 +386,33 @@ pub(crate) fn planned<M: Module>(
     Ok((first, plan, frame))
 }
 
-/// Checks that the device of the EMA has the dtype that it is to keep a tensor in.
-pub(crate) fn check_dtype(
+/// Checks that the device of the EMA has the dtypes that it is to keep tensors of the model in. There is one for each place,
+/// or `None` if the model has none.
+pub(crate) fn check_dtypes<'a>(
     config: &EmaConfig,
     plan: &Plan,
-    place: usize,
-    tensor: &BridgeTensor,
+    shown: impl Iterator<Item = Option<&'a Shown>>,
     pinned: Option<&Device>,
 ) -> Result<(), EmaError> {
-    let action = plan.action(place, false);
-    let dtype = config.precision.kept(action, tensor.dtype());
-    let device = pinned.cloned().unwrap_or_else(|| rank::device(tensor));
-    if dtype == tensor.dtype() || device.supports_dtype(dtype) {
-        return Ok(());
+    for (place, shown) in shown.enumerate() {
+        let Some(Shown { tensor, .. }) = shown else {
+            continue;
+        };
+        let action = plan.action(place, false);
+        let dtype = config.precision.kept(action, tensor.dtype());
+        let device = pinned.cloned().unwrap_or_else(|| rank::device(tensor));
+        if dtype != tensor.dtype() && !device.supports_dtype(dtype) {
+            return Err(EmaError::InvalidConfig {
+                field: "precision",
+                problem: format!(
+                    "`{}` is to be kept as {dtype:?}, which {device:?} does not have: choose `EmaPrecision::AtLeastF32`, or \
+                     keep the EMA on another device",
+                    plan.places.paths[place]
+                ),
+            });
+        }
     }
-    Err(EmaError::InvalidConfig {
-        field: "precision",
-        problem: format!(
-            "`{}` is to be kept as {dtype:?}, which {device:?} does not have: choose `EmaPrecision::AtLeastF32`, or keep the EMA \
-             on another device",
-            plan.places.paths[place]
-        ),
-    })
+    Ok(())
 }
 
 /// A tensor of the model as the EMA keeps it.

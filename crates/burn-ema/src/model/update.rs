@@ -12,7 +12,7 @@ use crate::engine::guard::Guard;
 use crate::engine::run::{Change, Member, run};
 use crate::error::EmaError;
 use crate::model::config::EmaPrecision;
-use crate::model::{EmaModel, check_dtype, conformed, planned};
+use crate::model::{EmaModel, check_dtypes, conformed, planned};
 use crate::plan::{Fit, Plan, PlanAction};
 use crate::store::Store;
 use crate::store::slot::Slot;
@@ -150,9 +150,8 @@ impl<M: Module> EmaModel<M> {
         })?;
         self.plan.check_revised(&plan)?;
         let pinned = self.store.pinned.clone();
-        for (place, shown) in first.shown.iter().enumerate() {
-            check_dtype(&self.config, &plan, place, &shown.tensor, pinned.as_ref())?;
-        }
+        let shown = first.shown.iter().map(Some);
+        check_dtypes(&self.config, &plan, shown, pinned.as_ref())?;
         let slots = first.shown.into_iter().enumerate().map(|(place, shown)| {
             let known = self.plan.places.position(&plan.places.paths[place]);
             match known {
@@ -287,11 +286,8 @@ fn decide<M: Module>(
     let Look { reading, guard, .. } = &mut looks[look];
     // The model may have moved to a device that lacks it.
     if ema.config.precision == EmaPrecision::F64 && ema.store.pinned.is_none() {
-        for (place, shown) in reading.shown.iter().enumerate() {
-            if let Some(shown) = shown {
-                check_dtype(&ema.config, plan, place, &shown.tensor, None)?;
-            }
-        }
+        let shown = reading.shown.iter().map(Option::as_ref);
+        check_dtypes(&ema.config, plan, shown, None)?;
     }
     let rules = Rules {
         weight,

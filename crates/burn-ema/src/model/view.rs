@@ -75,7 +75,8 @@ impl<M: Module> EmaModel<M> {
         self.fresh_model()
     }
 
-    fn fresh_model(&self) -> M {
+    /// [`into_model`](Self::into_model), of an EMA that stays.
+    pub(crate) fn fresh_model(&self) -> M {
         let dtype = |place| self.model_dtype(place);
         self.settled().model(&self.plan.places, dtype)
     }
