@@ -33,7 +33,7 @@ LAYERS = {
         presets post_hoc bema
     """,
     "burn-ema-kernels": """
-        average batch
+        random batch
         ops host portable
         backends
         devices memory

@@ -5,6 +5,7 @@ use burn::backend::{
     Backend, BackendTensor, Dispatch, DispatchAutodiffContext, DispatchTensor, DispatchTensorKind,
     ExtensionType,
 };
+use burn::tensor::kind::BridgeTensor;
 
 /// Averages and the sources that they move towards, all of one backend and on one device.
 #[derive(Debug)]
@@ -13,6 +14,10 @@ pub struct Batch<B: Backend> {
     pub sources: Vec<FloatTensor<B>>,
     /// The averages, those of one source next to each other.
     pub averages: Vec<Member<B>>,
+    /// What rounding has lost of each, if that is kept.
+    pub compensations: Vec<FloatTensor<B>>,
+    /// What the random bits of each are made of, if it is rounded stochastically.
+    pub keys: Vec<u64>,
 }
 
 /// An average within a [`Batch`].
@@ -66,6 +71,21 @@ impl<B: Backend> Batch<B> {
         Batch {
             averages: self.averages.into_iter().map(member).collect(),
             sources: self.sources.into_iter().map(&tensor).collect(),
+            compensations: self.compensations.into_iter().map(&tensor).collect(),
+            keys: self.keys,
+        }
+    }
+}
+
+impl Batch<Dispatch> {
+    /// Of these sources, and of as many averages as are to come.
+    pub(crate) fn of(sources: Vec<BridgeTensor>, averages: usize) -> Self {
+        let sources = sources.into_iter();
+        Self {
+            sources: sources.map(|source| source.into_parts().1).collect(),
+            averages: Vec::with_capacity(averages),
+            compensations: Vec::new(),
+            keys: Vec::new(),
         }
     }
 }

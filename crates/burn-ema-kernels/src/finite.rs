@@ -84,11 +84,7 @@ fn numbers(tensor: &BridgeTensor) -> Option<crate::host::Numbers<'_>> {
 fn non_finite(tensors: Vec<&BridgeTensor>) -> Tensor<1, Int> {
     #[cfg(feature = "cube")]
     if let burn::backend::DispatchTensorKind::Cube(_) = tensors[0].as_parts().1.kind {
-        let tensors = tensors.into_iter().cloned();
-        let batch = Batch {
-            sources: tensors.map(|tensor| tensor.into_parts().1).collect(),
-            averages: Vec::new(),
-        };
+        let batch = Batch::of(tensors.into_iter().cloned().collect(), 0);
         let found = <burn::backend::Dispatch as crate::ops::GuardOps>::non_finite(batch);
         return Tensor::from_bridge(BridgeTensor::int(found));
     }

@@ -1,7 +1,8 @@
 //! The one operation of a weight average, `average + (source - average) * weight`, as fast as memory allows.
 //!
 //! [`lerp`] updates many averages at once, in place, on whatever backend they are; [`all_finite`] is the guard before it.
-//! Neither knows of models.
+//! Neither knows of models. Two forms of it lose no update that is too small for the dtype of the average:
+//! [`lerp_compensated`] keeps what rounding loses, [`lerp_stochastic`] rounds to bf16 at random.
 //!
 //! | backend | feature | what runs |
 //! |---|---|---|
@@ -12,13 +13,13 @@
 //! | any other | | [`portable`] |
 //!
 //! On Flex and NdArray an average whose values lie in another order than those of its source is updated index by index (on
-//! NdArray in one thread); on CubeCL its source is brought into order at each update.
+//! NdArray in one thread); on CubeCL its source is brought into order at each update. With LibTorch on a GPU, an update with
+//! compensation takes several operations, and one with stochastic rounding goes through the processor's memory.
 //!
 //! A backend that is enabled in Burn but not by a feature of this crate is "any other".
 
 #![cfg_attr(any(feature = "ndarray", feature = "tch"), allow(deprecated))]
 
-mod average;
 mod backends;
 mod batch;
 mod devices;
@@ -29,15 +30,19 @@ mod lerp;
 mod memory;
 mod ops;
 pub mod portable;
+mod random;
 
-pub use average::Average;
 #[doc(hidden)]
 pub use batch::{Batch, Member};
 pub use finite::all_finite;
-pub use lerp::{batch_size, lerp};
+pub use lerp::{
+    Average, CompensatedAverage, StochasticAverage, batch_size, lerp, lerp_compensated,
+    lerp_stochastic,
+};
 pub use memory::is_same_memory;
 #[cfg(feature = "cube")]
 #[doc(hidden)]
 pub use ops::GuardOps;
 #[doc(hidden)]
 pub use ops::LerpOps;
+pub use random::random_key;

@@ -23,6 +23,15 @@ pub trait LerpOps: Backend {
     // Without any of the features above there is nothing that uses it.
     #[allow(unused_variables)]
     fn lerp_batch(#[extension_type] batch: Batch<Self>) -> Vec<FloatTensor<Self>>;
+
+    /// The same with a compensation for every average. Returns the new values, and then as many new compensations.
+    #[allow(unused_variables)]
+    fn lerp_compensated(#[extension_type] batch: Batch<Self>) -> Vec<FloatTensor<Self>>;
+
+    /// The same with a key for every average, which is rounded stochastically to bf16. Averages are of bf16 or f32, sources of
+    /// f32 or half precision.
+    #[allow(unused_variables)]
+    fn lerp_stochastic(#[extension_type] batch: Batch<Self>) -> Vec<FloatTensor<Self>>;
 }
 
 /// The guard, for backends whose values the processor does not see. Use [`all_finite`](crate::all_finite), which works on

@@ -10,7 +10,7 @@ use half::{bf16, f16};
 use tch::{Device, Kind, Tensor};
 
 use crate::batch::Batch;
-use crate::host::{self, Numbers, Piece};
+use crate::host::{self, CompensatedPiece, Numbers, Piece, StochasticPiece};
 use crate::ops::LerpOps;
 
 /// Values up to which a call of `lerp_` takes longer than the work.
@@ -18,7 +18,9 @@ const SMALL: usize = 1 << 14;
 
 impl LerpOps for LibTorch {
     fn lerp_batch(batch: Batch<Self>) -> Vec<TchTensor> {
-        let Batch { sources, averages } = batch;
+        let Batch {
+            sources, averages, ..
+        } = batch;
         let mut values = Vec::with_capacity(averages.len());
         let mut links = Vec::with_capacity(averages.len());
         for average in averages {
@@ -39,6 +41,78 @@ impl LerpOps for LibTorch {
         }
         host::run(pieces);
         values
+    }
+
+    fn lerp_compensated(batch: Batch<Self>) -> Vec<TchTensor> {
+        let sources = in_rows(batch.sources);
+        let members = batch.averages.into_iter().zip(batch.compensations);
+        let mut averages: Vec<_> = members
+            .map(|(average, compensation)| {
+                let link = (&sources[average.source], average.weight);
+                (own_rows(average.value), own_rows(compensation), link)
+            })
+            .collect();
+        let mut pieces = Vec::new();
+        for (value, compensation, (source, weight)) in &mut averages {
+            match is_at_hand(value) {
+                true => pieces.push(compensated_piece(value, compensation, source, *weight)),
+                false => compensate(value, compensation, source, *weight),
+            }
+        }
+        host::run(pieces);
+        let averages = averages.into_iter();
+        let (mut values, compensations): (Vec<_>, Vec<_>) = averages
+            .map(|(value, compensation, _)| (TchTensor::new(value), TchTensor::new(compensation)))
+            .unzip();
+        values.extend(compensations);
+        values
+    }
+
+    fn lerp_stochastic(batch: Batch<Self>) -> Vec<TchTensor> {
+        // The hash is for processors, and for kernels of CubeCL.
+        let at_hand = |tensor: &Tensor| tensor.to_device(Device::Cpu);
+        let sources: Vec<_> = in_rows(batch.sources).iter().map(at_hand).collect();
+        let members = batch.averages.into_iter().zip(batch.keys);
+        let mut averages: Vec<_> = members
+            .map(|(average, key)| {
+                let value = own_rows(average.value);
+                let device = value.device();
+                let link = (&sources[average.source], average.weight, key);
+                (at_hand(&value), device, link)
+            })
+            .collect();
+        let pieces = averages.iter_mut();
+        let pieces = pieces.map(|(value, _, (source, weight, key))| {
+            stochastic_piece(value, source, *weight, *key)
+        });
+        host::run(pieces.collect());
+        let averages = averages.into_iter();
+        averages
+            .map(|(value, device, _)| TchTensor::new(value.to_device(device)))
+            .collect()
+    }
+}
+
+/// The formula of [`lerp_compensated`](crate::lerp_compensated), operation by operation.
+fn compensate(value: &mut Tensor, compensation: &mut Tensor, source: &Tensor, weight: f64) {
+    let missing = source.to_kind(value.kind()) - &*value - &*compensation;
+    let change = missing * weight + &*compensation;
+    let moved = &*value + &change;
+    *compensation = change - (&moved - &*value);
+    *value = moved;
+}
+
+/// Tensors row by row.
+fn in_rows(tensors: Vec<TchTensor>) -> Vec<Tensor> {
+    let tensors = tensors.into_iter();
+    tensors.map(|tensor| tensor.tensor.contiguous()).collect()
+}
+
+/// A tensor row by row, in its own memory.
+fn own_rows(tensor: TchTensor) -> Tensor {
+    match tensor.tensor.is_contiguous() {
+        true => owned(tensor).tensor,
+        false => tensor.tensor.contiguous(),
     }
 }
 
@@ -72,37 +146,80 @@ fn is_at_hand(tensor: &Tensor) -> bool {
     tensor.device() == Device::Cpu && tensor.is_contiguous()
 }
 
-/// Work on tensors that are at hand. Nobody else holds `value`.
-fn piece<'a>(value: &'a mut Tensor, source: &'a Tensor, weight: f64) -> Piece<'a> {
-    let kinds = (value.kind(), source.kind());
-    // SAFETY: both are at hand, and of the types that their kinds say. Nobody else holds the memory of `value`, so that of
-    // `source` is elsewhere.
-    unsafe {
-        match kinds {
-            (Kind::Float, Kind::Float) => {
-                (slice_mut::<f32>(value), slice::<f32>(source), weight).into()
-            }
-            (Kind::Double, Kind::Double) => {
-                (slice_mut::<f64>(value), slice::<f64>(source), weight).into()
-            }
-            (Kind::Float, Kind::Half) => {
-                (slice_mut::<f32>(value), slice::<f16>(source), weight).into()
-            }
-            (Kind::Float, Kind::BFloat16) => {
-                (slice_mut::<f32>(value), slice::<bf16>(source), weight).into()
-            }
-            (Kind::Double, Kind::Float) => {
-                (slice_mut::<f64>(value), slice::<f32>(source), weight).into()
-            }
-            (Kind::Double, Kind::Half) => {
-                (slice_mut::<f64>(value), slice::<f16>(source), weight).into()
-            }
-            (Kind::Double, Kind::BFloat16) => {
-                (slice_mut::<f64>(value), slice::<bf16>(source), weight).into()
-            }
+/// The values of tensors, by their kinds, as pieces of work. The tensors are at hand, and nobody else holds those that change.
+macro_rules! piece {
+    ($parts:ident of $kinds:expr; $($average:ident: $value:ty, $source:ident: $from:ty);*) => {
+        match $kinds {
+            $((Kind::$average, Kind::$source) => $parts!($value, $from),)*
             kinds => unreachable!("{kinds:?} were not let through"),
         }
+    };
+}
+
+/// Work on an average.
+fn piece<'a>(value: &'a mut Tensor, source: &'a Tensor, weight: f64) -> Piece<'a> {
+    macro_rules! parts {
+        ($value:ty, $from:ty) => {
+            // SAFETY: both are at hand, and of the types that their kinds say. Nobody else holds the memory of `value`, so
+            // that of `source` is elsewhere.
+            unsafe { (slice_mut::<$value>(value), slice::<$from>(source), weight).into() }
+        };
     }
+    piece!(
+        parts of (value.kind(), source.kind());
+        Float: f32, Float: f32; Float: f32, Half: f16; Float: f32, BFloat16: bf16;
+        Double: f64, Double: f64; Double: f64, Float: f32; Double: f64, Half: f16; Double: f64, BFloat16: bf16
+    )
+}
+
+/// Work on an average with its compensation.
+fn compensated_piece<'a>(
+    value: &'a mut Tensor,
+    compensation: &'a mut Tensor,
+    source: &'a Tensor,
+    weight: f64,
+) -> CompensatedPiece<'a> {
+    macro_rules! parts {
+        ($value:ty, $from:ty) => {
+            // SAFETY: as in `piece`, and the compensation is of the kind of the value, and in memory of its own.
+            unsafe {
+                let (value, compensation) = (slice_mut::<$value>(value), slice_mut(compensation));
+                (value, compensation, slice::<$from>(source), weight).into()
+            }
+        };
+    }
+    piece!(
+        parts of (value.kind(), source.kind());
+        Float: f32, Float: f32; Float: f32, Half: f16; Float: f32, BFloat16: bf16; Double: f64, Double: f64
+    )
+}
+
+/// Work on an average that is rounded stochastically.
+fn stochastic_piece<'a>(
+    value: &'a mut Tensor,
+    source: &'a Tensor,
+    weight: f64,
+    key: u64,
+) -> StochasticPiece<'a> {
+    macro_rules! parts {
+        ($value:ty, $from:ty) => {
+            // SAFETY: as in `piece`.
+            unsafe {
+                (
+                    slice_mut::<$value>(value),
+                    slice::<$from>(source),
+                    weight,
+                    key,
+                )
+                    .into()
+            }
+        };
+    }
+    piece!(
+        parts of (value.kind(), source.kind());
+        BFloat16: bf16, Float: f32; BFloat16: bf16, Half: f16; BFloat16: bf16, BFloat16: bf16;
+        Float: f32, Float: f32; Float: f32, Half: f16; Float: f32, BFloat16: bf16
+    )
 }
 
 /// The values of a tensor.

@@ -5,12 +5,14 @@ use burn_ndarray::{NdArray, NdArrayTensor};
 use ndarray::{ArcArray, ArrayView, IxDyn, Zip};
 
 use crate::batch::Batch;
-use crate::host::{self, Lerp, Numbers, Piece};
+use crate::host::{self, CompensatedPiece, Lerp, Numbers, Piece, StochasticPiece};
 use crate::ops::LerpOps;
 
 impl LerpOps for NdArray {
     fn lerp_batch(batch: Batch<Self>) -> Vec<NdArrayTensor> {
-        let Batch { sources, averages } = batch;
+        let Batch {
+            sources, averages, ..
+        } = batch;
         let mut values = Vec::with_capacity(averages.len());
         let mut links = Vec::with_capacity(averages.len());
         for average in averages {
@@ -35,6 +37,102 @@ impl LerpOps for NdArray {
         host::run(pieces);
         values
     }
+
+    fn lerp_compensated(batch: Batch<Self>) -> Vec<NdArrayTensor> {
+        let sources = batch.sources.into_iter().map(in_rows).collect::<Vec<_>>();
+        let members = batch.averages.into_iter().zip(batch.compensations);
+        let mut averages: Vec<_> = members
+            .map(|(average, compensation)| {
+                let link = (&sources[average.source], average.weight);
+                (in_rows(average.value), in_rows(compensation), link)
+            })
+            .collect();
+        let mut pieces: Vec<CompensatedPiece<'_>> = Vec::with_capacity(averages.len());
+        for (value, compensation, (source, weight)) in &mut averages {
+            use NdArrayTensor::{F32, F64};
+
+            pieces.push(match (value, compensation, source) {
+                (F32(value), F32(compensation), F32(source)) => {
+                    let (value, compensation) = (value.ensure_owned(), compensation.ensure_owned());
+                    (
+                        rows_mut(value),
+                        rows_mut(compensation),
+                        rows(source.view()),
+                        *weight,
+                    )
+                        .into()
+                }
+                (F64(value), F64(compensation), F64(source)) => {
+                    let (value, compensation) = (value.ensure_owned(), compensation.ensure_owned());
+                    (
+                        rows_mut(value),
+                        rows_mut(compensation),
+                        rows(source.view()),
+                        *weight,
+                    )
+                        .into()
+                }
+                (value, _, source) => unreachable!("{value:?} and {source:?} were not let through"),
+            });
+        }
+        host::run(pieces);
+        let averages = averages.into_iter();
+        let (mut values, compensations): (Vec<_>, Vec<_>) = averages
+            .map(|(value, compensation, _)| (value, compensation))
+            .unzip();
+        values.extend(compensations);
+        values
+    }
+
+    fn lerp_stochastic(batch: Batch<Self>) -> Vec<NdArrayTensor> {
+        let sources = batch.sources.into_iter().map(in_rows).collect::<Vec<_>>();
+        let mut values = Vec::with_capacity(batch.averages.len());
+        let mut links = Vec::with_capacity(batch.averages.len());
+        for (average, key) in batch.averages.into_iter().zip(batch.keys) {
+            values.push(in_rows(average.value));
+            links.push((&sources[average.source], average.weight, key));
+        }
+        let mut pieces: Vec<StochasticPiece<'_>> = Vec::with_capacity(values.len());
+        for (value, (source, weight, key)) in values.iter_mut().zip(links) {
+            pieces.push(match (value, source) {
+                (NdArrayTensor::F32(value), NdArrayTensor::F32(source)) => (
+                    rows_mut(value.ensure_owned()),
+                    rows(source.view()),
+                    weight,
+                    key,
+                )
+                    .into(),
+                (value, source) => unreachable!("{value:?} and {source:?} were not let through"),
+            });
+        }
+        host::run(pieces);
+        values
+    }
+}
+
+/// A tensor row by row.
+fn in_rows(tensor: NdArrayTensor) -> NdArrayTensor {
+    fn in_rows<E: Clone>(values: ArcArray<E, IxDyn>) -> ArcArray<E, IxDyn> {
+        match values.is_standard_layout() {
+            true => values,
+            false => values.as_standard_layout().into_owned().into_shared(),
+        }
+    }
+    match tensor {
+        NdArrayTensor::F32(values) => NdArrayTensor::F32(in_rows(values.into_shared()).into()),
+        NdArrayTensor::F64(values) => NdArrayTensor::F64(in_rows(values.into_shared()).into()),
+        other => other,
+    }
+}
+
+/// The values of a tensor that lies row by row.
+fn rows<E>(values: ArrayView<'_, E, IxDyn>) -> &[E] {
+    values.to_slice().expect("they lie row by row")
+}
+
+/// The same, to change, in memory of their own.
+fn rows_mut<E: Clone>(values: &mut ArcArray<E, IxDyn>) -> &mut [E] {
+    values.as_slice_mut().expect("they lie row by row")
 }
 
 /// The values, if they lie one after the other.

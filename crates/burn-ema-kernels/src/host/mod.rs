@@ -9,9 +9,9 @@ mod pieces;
 #[cfg(feature = "flex")]
 mod strided;
 
-pub(crate) use element::Lerp;
+pub(crate) use element::{Lerp, LerpCompensated, LerpStochastic};
 pub(crate) use finite::{Numbers, all_finite};
-pub(crate) use pieces::{Piece, run};
+pub(crate) use pieces::{CompensatedPiece, Piece, StochasticPiece, run};
 #[cfg(feature = "flex")]
 pub(crate) use strided::{Layout, dense, lerp_strided};
 

@@ -1,22 +1,44 @@
 //! Many runs of memory, shared out among threads.
 
 use half::{bf16, f16};
+use pulp::{Arch, NullaryFnOnce};
 use rayon::prelude::*;
 
-use super::{LENGTH, Lerp, worth_a_thread};
+use super::{LENGTH, Lerp, LerpCompensated, LerpStochastic, worth_a_thread};
 
-/// Work on one average: a run of its memory, that of its source, and the weight.
-#[derive(Debug)]
-pub(crate) enum Piece<'a> {
-    F32(Run<'a, f32, f32>),
-    F64(Run<'a, f64, f64>),
-    F16(Run<'a, f32, f16>),
-    BF16(Run<'a, f32, bf16>),
-    F32ToF64(Run<'a, f64, f32>),
-    F16ToF64(Run<'a, f64, f16>),
-    BF16ToF64(Run<'a, f64, bf16>),
+/// Work on one average, which can be cut into parts.
+pub(crate) trait Work: Send + Sized {
+    /// Numbers that it changes.
+    fn len(&self) -> usize;
+
+    /// Where its source is.
+    fn address(&self) -> usize;
+
+    /// Cuts off the first `length` numbers.
+    fn cut(&mut self, length: usize) -> Self;
+
+    /// Does it, in code that is compiled for whatever processor it is inlined for.
+    fn run_inline(&mut self);
+
+    /// Does it with the widest vectors that the processor has.
+    fn run(&mut self) {
+        Arch::new().dispatch(Inline(self));
+    }
 }
 
+struct Inline<'a, W>(&'a mut W);
+
+impl<W: Work> NullaryFnOnce for Inline<'_, W> {
+    type Output = ();
+
+    // A closure would be compiled for the least processor.
+    #[inline(always)]
+    fn call(self) {
+        self.0.run_inline();
+    }
+}
+
+/// A run of an average's memory, that of its source, and the weight.
 #[derive(Debug)]
 pub(crate) struct Run<'a, E, S> {
     average: &'a mut [E],
@@ -24,83 +46,218 @@ pub(crate) struct Run<'a, E, S> {
     weight: f64,
 }
 
-macro_rules! pieces {
-    ($($variant:ident: $average:ty, $source:ty);*) => {
-        $(
-            impl<'a> From<(&'a mut [$average], &'a [$source], f64)> for Piece<'a> {
-                fn from((average, source, weight): (&'a mut [$average], &'a [$source], f64)) -> Self {
-                    debug_assert_eq!(average.len(), source.len());
-                    Self::$variant(Run { average, source, weight })
-                }
-            }
-        )*
-
-        impl<'a> Piece<'a> {
-            fn len(&self) -> usize {
-                match self {
-                    $(Self::$variant(run) => run.source.len(),)*
-                }
-            }
-
-            fn address(&self) -> usize {
-                match self {
-                    $(Self::$variant(run) => run.source.as_ptr().addr(),)*
-                }
-            }
-
-            /// Cuts off the first `length` numbers.
-            fn cut(&mut self, length: usize) -> Self {
-                match self {
-                    $(Self::$variant(run) => Self::$variant(run.cut(length)),)*
-                }
-            }
-
-            fn run(&mut self) {
-                match self {
-                    $(Self::$variant(run) => Lerp::lerp(run.average, run.source, run.weight),)*
-                }
-            }
-        }
-    };
+/// The same with the compensation of the average.
+#[derive(Debug)]
+pub(crate) struct CompensatedRun<'a, E, S> {
+    run: Run<'a, E, S>,
+    compensation: &'a mut [E],
 }
-pieces!(
-    F32: f32, f32; F64: f64, f64; F16: f32, f16; BF16: f32, bf16;
-    F32ToF64: f64, f32; F16ToF64: f64, f16; BF16ToF64: f64, bf16
-);
 
-impl<'a, E, S> Run<'a, E, S> {
+/// The same with the key of the average, and the number of the first element.
+#[derive(Debug)]
+pub(crate) struct StochasticRun<'a, E, S> {
+    run: Run<'a, E, S>,
+    key: u64,
+    first: usize,
+}
+
+impl<E, S> Run<'_, E, S> {
+    fn len(&self) -> usize {
+        self.source.len()
+    }
+
+    fn address(&self) -> usize {
+        self.source.as_ptr().addr()
+    }
+
     fn cut(&mut self, length: usize) -> Self {
-        let (average, rest) = std::mem::take(&mut self.average).split_at_mut(length);
-        self.average = rest;
         let (source, rest) = self.source.split_at(length);
         self.source = rest;
         Self {
-            average,
+            average: cut(&mut self.average, length),
             source,
             weight: self.weight,
         }
     }
 }
 
+fn cut<'a, E>(numbers: &mut &'a mut [E], length: usize) -> &'a mut [E] {
+    let (first, rest) = std::mem::take(numbers).split_at_mut(length);
+    *numbers = rest;
+    first
+}
+
+impl<E: Lerp<S>, S> Run<'_, E, S> {
+    #[inline(always)]
+    fn run(&mut self) {
+        E::lerp(self.average, self.source, self.weight);
+    }
+}
+
+impl<E, S> CompensatedRun<'_, E, S> {
+    fn cut(&mut self, length: usize) -> Self {
+        Self {
+            run: self.run.cut(length),
+            compensation: cut(&mut self.compensation, length),
+        }
+    }
+}
+
+impl<E: LerpCompensated<S>, S> CompensatedRun<'_, E, S> {
+    #[inline(always)]
+    fn run(&mut self) {
+        let Run {
+            average,
+            source,
+            weight,
+        } = &mut self.run;
+        E::lerp_compensated(average, self.compensation, source, *weight);
+    }
+}
+
+impl<E, S> StochasticRun<'_, E, S> {
+    fn cut(&mut self, length: usize) -> Self {
+        let first = self.first;
+        self.first += length;
+        Self {
+            run: self.run.cut(length),
+            key: self.key,
+            first,
+        }
+    }
+}
+
+impl<E: LerpStochastic<S>, S> StochasticRun<'_, E, S> {
+    #[inline(always)]
+    fn run(&mut self) {
+        let Run {
+            average,
+            source,
+            weight,
+        } = &mut self.run;
+        E::lerp_stochastic(average, source, *weight, self.key, self.first);
+    }
+}
+
+impl<'a, E, S> From<(&'a mut [E], &'a [S], f64)> for Run<'a, E, S> {
+    fn from((average, source, weight): (&'a mut [E], &'a [S], f64)) -> Self {
+        debug_assert_eq!(average.len(), source.len());
+        Self {
+            average,
+            source,
+            weight,
+        }
+    }
+}
+
+impl<'a, E, S> From<(&'a mut [E], &'a mut [E], &'a [S], f64)> for CompensatedRun<'a, E, S> {
+    fn from(
+        (average, compensation, source, weight): (&'a mut [E], &'a mut [E], &'a [S], f64),
+    ) -> Self {
+        debug_assert_eq!(average.len(), compensation.len());
+        Self {
+            run: (average, source, weight).into(),
+            compensation,
+        }
+    }
+}
+
+impl<'a, E, S> From<(&'a mut [E], &'a [S], f64, u64)> for StochasticRun<'a, E, S> {
+    fn from((average, source, weight, key): (&'a mut [E], &'a [S], f64, u64)) -> Self {
+        Self {
+            run: (average, source, weight).into(),
+            key,
+            first: 0,
+        }
+    }
+}
+
+/// Work of all dtypes of a kind of run, and what it is made of.
+macro_rules! work {
+    ($name:ident of $run:ident $parts:tt; $($variant:ident: $average:ty, $source:ty);*) => {
+        #[derive(Debug)]
+        pub(crate) enum $name<'a> {
+            $($variant($run<'a, $average, $source>),)*
+        }
+
+        $(work!(@from $name $run $variant $parts $average, $source);)*
+
+        impl Work for $name<'_> {
+            fn len(&self) -> usize {
+                match self {
+                    $(Self::$variant(run) => work!(@inner $run run).len(),)*
+                }
+            }
+
+            fn address(&self) -> usize {
+                match self {
+                    $(Self::$variant(run) => work!(@inner $run run).address(),)*
+                }
+            }
+
+            fn cut(&mut self, length: usize) -> Self {
+                match self {
+                    $(Self::$variant(run) => Self::$variant(run.cut(length)),)*
+                }
+            }
+
+            #[inline(always)]
+            fn run_inline(&mut self) {
+                match self {
+                    $(Self::$variant(run) => run.run(),)*
+                }
+            }
+        }
+    };
+    (@inner Run $run:ident) => { $run };
+    (@inner $of:ident $run:ident) => { $run.run };
+    (@from $name:ident $run:ident $variant:ident (nearest) $average:ty, $source:ty) => {
+        work!(@into $name $run $variant (&'a mut [$average], &'a [$source], f64));
+    };
+    (@from $name:ident $run:ident $variant:ident (compensated) $average:ty, $source:ty) => {
+        work!(@into $name $run $variant (&'a mut [$average], &'a mut [$average], &'a [$source], f64));
+    };
+    (@from $name:ident $run:ident $variant:ident (stochastic) $average:ty, $source:ty) => {
+        work!(@into $name $run $variant (&'a mut [$average], &'a [$source], f64, u64));
+    };
+    (@into $name:ident $run:ident $variant:ident $parts:ty) => {
+        impl<'a> From<$parts> for $name<'a> {
+            fn from(parts: $parts) -> Self {
+                Self::$variant($run::from(parts))
+            }
+        }
+    };
+}
+work!(
+    Piece of Run (nearest);
+    F32: f32, f32; F64: f64, f64; F16: f32, f16; BF16: f32, bf16;
+    F32ToF64: f64, f32; F16ToF64: f64, f16; BF16ToF64: f64, bf16
+);
+work!(
+    CompensatedPiece of CompensatedRun (compensated);
+    F32: f32, f32; F64: f64, f64; F16: f32, f16; BF16: f32, bf16
+);
+work!(
+    StochasticPiece of StochasticRun (stochastic);
+    F32: bf16, f32; F16: bf16, f16; BF16: bf16, bf16;
+    F32InF32: f32, f32; F16InF32: f32, f16; BF16InF32: f32, bf16
+);
+
 /// Does all the work. Averages of one source are next to each other in `pieces`.
-pub(crate) fn run(pieces: Vec<Piece<'_>>) {
-    let numbers: usize = pieces.iter().map(Piece::len).sum();
+pub(crate) fn run<W: Work>(pieces: Vec<W>) {
+    let numbers: usize = pieces.iter().map(W::len).sum();
     let mut pieces = short(pieces);
     match worth_a_thread(pieces.len(), numbers) {
-        None => pieces.iter_mut().for_each(Piece::run),
+        None => pieces.iter_mut().for_each(W::run),
         // Work is halved until there is about as much left as is worth a thread.
-        Some(least) => pieces
-            .par_iter_mut()
-            .with_min_len(least)
-            .for_each(Piece::run),
+        Some(least) => pieces.par_iter_mut().with_min_len(least).for_each(W::run),
     }
 }
 
 /// Cuts pieces into ones that fit into a cache, such that those which read the same memory follow each other.
-fn short(mut pieces: Vec<Piece<'_>>) -> Vec<Piece<'_>> {
+fn short<W: Work>(mut pieces: Vec<W>) -> Vec<W> {
     let mut short = Vec::with_capacity(pieces.len());
-    let reads_alike =
-        |a: &Piece<'_>, b: &Piece<'_>| a.address() == b.address() && a.len() == b.len();
+    let reads_alike = |a: &W, b: &W| a.address() == b.address() && a.len() == b.len();
     for alike in pieces.chunk_by_mut(reads_alike) {
         while alike[0].len() > LENGTH {
             short.extend(alike.iter_mut().map(|piece| piece.cut(LENGTH)));

@@ -14,6 +14,11 @@ pub(super) fn are_in_step(a: &CubeTensor, b: &CubeTensor) -> bool {
     are_rows && are_alike && a.is_nonoverlapping() && has_few_gaps(a)
 }
 
+/// Whether a walk through memory meets the elements row by row, and nothing else.
+pub(super) fn is_row_by_row(tensor: &CubeTensor) -> bool {
+    !tensor.meta.is_tiled() && tensor.is_contiguous()
+}
+
 /// Whether walking through the gaps costs less than closing them: they are at most as much as the rest.
 pub(super) fn has_few_gaps(tensor: &CubeTensor) -> bool {
     span(tensor) <= 2 * tensor.meta.num_elements()

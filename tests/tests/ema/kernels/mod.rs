@@ -1,5 +1,8 @@
 //! The fused operation beside the same in Burn's tensor operations, and beside f64: over shapes, strides, dtypes and weights.
 
+mod compensated;
+mod stochastic;
+
 use burn::tensor::kind::BridgeTensor;
 use burn::tensor::{DType, Device, FloatDType, Tensor, TensorData};
 use burn_ema_kernels::{Average, all_finite, lerp, portable};
