@@ -228,6 +228,18 @@ pub enum EmaError {
         found: DType,
     },
 
+    /// A record has compensations, which the EMA does not keep.
+    #[error(
+        "the record has a compensation for `{path}`, which an EMA of precision {precision} does not keep: configure \
+         `EmaPrecision::Compensated`, or leave the compensations out with `record.allow_unused(true)`"
+    )]
+    UnusedCompensation {
+        /// Module path of the first tensor that has one.
+        path: String,
+        /// The precision of the EMA, as `Debug` prints it.
+        precision: String,
+    },
+
     /// [`EmaModel::resume_from`](crate::EmaModel::resume_from) was given progress of another update schedule.
     #[error(
         "the progress is for an interval of {found} steps, and the EMA has an interval of {expected}: convert the number of \
@@ -407,6 +419,7 @@ impl EmaError {
             | Self::NonFinite { path }
             | Self::UnknownFormat { path, .. }
             | Self::RecordDType { path, .. }
+            | Self::UnusedCompensation { path, .. }
             | Self::StatisticsUnmoved { path }
             | Self::UnknownSubmodule { path, .. }
             | Self::NotASubmodule { path }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use burn::module::Module;
 use burn::tensor::Device;
+use burn_ema::config::EmaPrecision;
 use burn_ema::policy::BufferAction;
 use burn_ema::{Decay, EmaConfig, EmaModel, EmaSet, EmaSetConfig, Policy};
 
@@ -21,6 +22,10 @@ fn config(decay: f64) -> EmaConfig {
         .with_policy(policy)
 }
 
+fn compensated(decay: f64) -> EmaConfig {
+    config(decay).with_precision(EmaPrecision::Compensated)
+}
+
 /// Turns an error into its text.
 fn told<T, E: std::fmt::Display>(result: Result<T, E>) -> Result<T, String> {
     result.map_err(|error| error.to_string())
@@ -33,6 +38,15 @@ fn told<T, E: std::fmt::Display>(result: Result<T, E>) -> Result<T, String> {
 /// That of the library.
 pub fn new_ema<M: Module>(model: &M, decay: f64) -> Result<Ema<M>, String> {
     told(config(decay).try_init(model))
+}
+
+/// An EMA that keeps what rounding loses.
+///
+/// # Errors
+///
+/// That of the library.
+pub fn new_compensated_ema<M: Module>(model: &M, decay: f64) -> Result<Ema<M>, String> {
+    told(compensated(decay).try_init(model))
 }
 
 /// An EMA that is kept on `device`.
@@ -101,7 +115,7 @@ pub fn load<M: Module>(fresh: Ema<M>, path: &Path) -> Result<Ema<M>, String> {
     told(fresh.try_load_file(path))
 }
 
-/// A set of two EMAs.
+/// A set of two EMAs, of which the second keeps what rounding loses.
 ///
 /// # Errors
 ///
@@ -109,7 +123,7 @@ pub fn load<M: Module>(fresh: Ema<M>, path: &Path) -> Result<Ema<M>, String> {
 pub fn new_set<M: Module>(model: &M, decays: [f64; 2]) -> Result<Set<M>, String> {
     let set = EmaSetConfig::new()
         .with("first", config(decays[0]))
-        .with("second", config(decays[1]));
+        .with("second", compensated(decays[1]));
     told(set.try_init(model))
 }
 

@@ -500,10 +500,10 @@ fn set<M: Module>(case: &Case<M>) -> Result<Outcome, String> {
     let mut trainer = Trainer::new(case);
     let decays = [case.decay, 0.5];
     let mut set = api::new_set(&trainer.model, decays)?;
-    let mut alone = decays
-        .iter()
-        .map(|decay| api::new_ema(&trainer.model, *decay))
-        .collect::<Result<Vec<_>, _>>()?;
+    let mut alone = [
+        api::new_ema(&trainer.model, decays[0])?,
+        api::new_compensated_ema(&trainer.model, decays[1])?,
+    ];
     for _ in 0..UPDATES {
         trainer.step();
         api::update_set(&mut set, &trainer.model)?;

@@ -2,6 +2,7 @@
 
 use burn::module::Module;
 use burn::store::ModuleRecord;
+use burn_ema::config::EmaPrecision;
 use burn_ema::decay::PowerWarmup;
 use burn_ema::{Decay, EmaConfig, EmaModel};
 use burn_ema_tests::backend::device;
@@ -78,6 +79,7 @@ struct Run {
     rule: DecaySchedule,
     start: u64,
     interval: u64,
+    precision: EmaPrecision,
     initial: Vec<f32>,
     seen: Vec<Vec<f32>>,
 }
@@ -88,6 +90,7 @@ impl Run {
             .with_decay(self.rule.decay())
             .with_start(self.start)
             .with_interval(self.interval)
+            .with_precision(self.precision)
     }
 
     fn average(&self) -> EmaModel<Weights> {
@@ -99,11 +102,17 @@ const WIDTH: usize = 4;
 
 fn run() -> impl Strategy<Value = Run> {
     let weights = || vec(-100.0_f32..100.0, WIDTH);
-    (rule(), 0..6_u64, 1..5_u64, weights(), vec(weights(), 1..30)).prop_map(
-        |(rule, start, interval, initial, seen)| Run {
+    let precision = prop_oneof![
+        Just(EmaPrecision::AtLeastF32),
+        Just(EmaPrecision::Compensated)
+    ];
+    let timing = (0..6_u64, 1..5_u64);
+    (rule(), timing, precision, weights(), vec(weights(), 1..30)).prop_map(
+        |(rule, (start, interval), precision, initial, seen)| Run {
             rule,
             start,
             interval,
+            precision,
             initial,
             seen,
         },

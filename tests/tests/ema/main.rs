@@ -30,6 +30,7 @@ mod record;
 mod reestimate;
 mod schedule;
 mod set;
+mod stall;
 mod strictness;
 mod structure;
 mod update;

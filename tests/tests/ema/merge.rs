@@ -132,6 +132,21 @@ fn f64_sums_keep_what_f32_sums_lose() {
 }
 
 #[test]
+fn sums_have_a_dtype_and_no_second_part() {
+    for precision in [
+        EmaPrecision::Compensated,
+        EmaPrecision::StochasticBf16 { seed: 0 },
+    ] {
+        let merge = Merge::new().with_precision(precision);
+        let error = merge.uniform([model(&[1.0])]).unwrap_err().to_string();
+        assert!(
+            error.contains("`AtLeastF32`, `SameAsModel` or `F64`"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn models_on_different_devices_are_merged_on_that_of_the_last() {
     let on = |device: &Device, x| Weights::new(&[x], device);
     let models = [on(&elsewhere(), 1.0), on(&device(), 2.0)];

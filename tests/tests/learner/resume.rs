@@ -12,11 +12,13 @@ use burn::module::Module;
 use burn::nn::{Linear, LinearConfig, LinearLayout};
 use burn::optim::OptimizerRecord;
 use burn::store::ModuleRecord;
+use burn::tensor::DType;
 use burn::train::checkpoint::KeepLastNCheckpoints;
 use burn::train::{InferenceStep, LearnerModel, LearningResult, SupervisedTraining, TrainStep};
-use burn_ema::config::MissingEma;
+use burn_ema::config::{EmaPrecision, MissingEma};
 use burn_ema::policy::BufferAction;
 use burn_ema::{Decay, EmaConfig, Policy};
+use burn_ema_tests::backend::has_dtype;
 use burn_ema_tests::folder::Folder;
 use burn_ema_tests::learner::{
     Batch, Net, Recursion, Trace, assert_same, average_values, batches, device, difference, drive,
@@ -129,6 +131,16 @@ fn start_and_interval_are_resumed_between_two_updates() {
     let (whole, _) = resumes(&warmup().with_start(3).with_interval(3));
     let average = whole.model.ema().unwrap();
     assert_eq!((average.num_steps(), average.num_updates()), (20, 5));
+}
+
+/// What rounding has lost, and what random bits are made of, is in the checkpoint.
+#[test]
+fn emas_that_do_not_stall_are_resumed() {
+    resumes(&warmup().with_precision(EmaPrecision::Compensated));
+    let stochastic = EmaPrecision::StochasticBf16 { seed: 3 };
+    if has_dtype(DType::BF16, "emas_that_do_not_stall_are_resumed") {
+        resumes(&warmup().with_precision(stochastic));
+    }
 }
 
 #[test]

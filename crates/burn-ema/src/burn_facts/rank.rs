@@ -66,6 +66,11 @@ pub(crate) fn single(tensor: &BridgeTensor) -> BridgeTensor {
     }
 }
 
+/// Zeros of the shape, dtype and device of a float tensor.
+pub(crate) fn zeros_like(tensor: &BridgeTensor) -> BridgeTensor {
+    any::<Float>(tensor.clone()).zeros_like().into_bridge()
+}
+
 /// Float zeros.
 pub(crate) fn zeros(shape: &Shape, dtype: DType, device: &Device) -> BridgeTensor {
     let zeros = vec![0_f32; shape.num_elements()];

@@ -11,9 +11,10 @@ pub(crate) fn is_of_optimizer<V>() -> bool {
     std::any::type_name::<V>().starts_with("burn_optim::")
 }
 
-/// Whether a mapper of type `V` loads a record.
+/// Whether a visitor of type `V` makes a record, or looks for what is to be in one, or a mapper loads one.
 pub(crate) fn is_of_record<V>() -> bool {
-    std::any::type_name::<V>().starts_with("burn_core::store::")
+    let name = std::any::type_name::<V>();
+    name.starts_with("burn_core::store::") || name.starts_with("burn_ema::record::")
 }
 
 #[cfg(all(test, feature = "flex"))]

@@ -2,7 +2,7 @@
 
 use burn::tensor::kind::BridgeTensor;
 use burn::tensor::{DType, Device};
-use burn_ema_kernels::Average;
+use burn_ema_kernels::{Average, CompensatedAverage, StochasticAverage};
 
 use crate::burn_facts::{late_reads, rank};
 use crate::store::slot::Slot;
@@ -10,12 +10,34 @@ use crate::store::slot::Slot;
 /// Bytes of copies that are in memory at a time: once there are more, the tensors move.
 const MAX_COPIED: usize = 1 << 25;
 
+/// What becomes of digits that a tensor has no room for when it moves.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Rounding {
+    /// They are lost.
+    Nearest,
+    /// They are kept beside it.
+    Compensated,
+    /// They are the probability of the next number; the key is what random bits are made of.
+    Stochastic { key: u64 },
+}
+
+/// How a tensor moves.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Move {
+    /// What it is from then on.
+    pub(crate) dtype: DType,
+    /// Share of the model.
+    pub(crate) weight: f64,
+    pub(crate) rounding: Rounding,
+}
+
 /// Tensors of one or several EMAs that are to move. Those of one source are added one after the other.
 #[derive(Debug)]
 pub(crate) struct Batch {
     sources: Vec<BridgeTensor>,
-    averages: Vec<Average>,
-    homes: Vec<Home>,
+    nearest: Group<Average>,
+    compensated: Group<CompensatedAverage>,
+    stochastic: Group<StochasticAverage>,
     /// How many sources may come, and how many tensors for each.
     expected: (usize, usize),
     /// How many sources one call of a kernel takes.
@@ -26,12 +48,32 @@ pub(crate) struct Batch {
     copied: usize,
 }
 
+/// What one call of a kernel moves.
+#[derive(Debug)]
+struct Group<A> {
+    averages: Vec<A>,
+    homes: Vec<Home>,
+}
+
 /// Where a tensor comes from, and goes back to.
 #[derive(Clone, Copy, Debug)]
 struct Home {
     member: usize,
     place: usize,
     was_shared: bool,
+    weight: f64,
+}
+
+/// A tensor that has moved.
+#[derive(Debug)]
+pub(crate) struct Moved {
+    /// Index of its member.
+    pub(crate) member: usize,
+    pub(crate) place: usize,
+    pub(crate) tensor: BridgeTensor,
+    pub(crate) compensation: Option<BridgeTensor>,
+    /// Whether others may hold its memory.
+    pub(crate) is_shared: bool,
 }
 
 impl Batch {
@@ -39,8 +81,9 @@ impl Batch {
     pub(crate) fn of(sources: usize, members: usize) -> Self {
         Self {
             sources: Vec::new(),
-            averages: Vec::new(),
-            homes: Vec::new(),
+            nearest: Group::new(),
+            compensated: Group::new(),
+            stochastic: Group::new(),
             expected: (sources, members),
             limit: usize::MAX,
             kept: Vec::new(),
@@ -56,48 +99,89 @@ impl Batch {
         };
         if self.sources.is_empty() {
             self.limit = burn_ema_kernels::batch_size(&source);
-            let (sources, members) = self.expected;
-            let sources = sources.min(self.limit);
-            self.sources.reserve(sources);
-            self.averages.reserve(sources * members);
-            self.homes.reserve(sources * members);
+            self.sources.reserve(self.expected.0.min(self.limit));
         }
         self.sources.push(source);
     }
 
-    /// Adds the tensor of a slot, which moves towards the source that was added last, and is of `dtype` from then on. Says
-    /// whether it was on another device than the source.
+    /// Adds the tensor of a slot, which moves towards the source that was added last. Says whether it was on another device
+    /// than the source.
     pub(crate) fn add(
         &mut self,
         slot: &mut Slot,
         (member, place): (usize, usize),
-        dtype: DType,
-        weight: f64,
+        to: Move,
     ) -> bool {
+        let Move {
+            dtype,
+            weight,
+            rounding,
+        } = to;
         let source = self.sources.len() - 1;
-        let (mut value, was_shared) = slot.start_move();
+        let (value, compensation, was_shared) = slot.start_move();
         let is_elsewhere = !rank::are_together(&value, &self.sources[source]);
-        if is_elsewhere {
-            value = self.brought(value, &rank::device(&self.sources[source]));
-        }
-        if value.dtype() != dtype {
-            value = rank::cast(value, dtype);
-        }
-        if was_shared && late_reads::happens_on(&rank::device(&value)) {
-            self.copied += bytes(&value);
-            self.kept.push(value.clone());
-        }
-        self.homes.push(Home {
+        let value = self.prepared(value, dtype, was_shared, is_elsewhere);
+        let home = Home {
             member,
             place,
             was_shared,
-        });
-        self.averages.push(Average {
-            value,
-            source,
             weight,
-        });
+        };
+        let (sources, members) = self.expected;
+        let expected = sources.min(self.limit) * members;
+        match rounding {
+            Rounding::Nearest => self.nearest.add(expected, home, || Average {
+                value,
+                source,
+                weight,
+            }),
+            Rounding::Compensated => {
+                let compensation = match compensation {
+                    Some(compensation) => {
+                        self.prepared(compensation, dtype, was_shared, is_elsewhere)
+                    }
+                    None => rank::zeros_like(&value),
+                };
+                self.compensated.add(expected, home, || CompensatedAverage {
+                    value,
+                    compensation,
+                    source,
+                    weight,
+                });
+            }
+            Rounding::Stochastic { key } => {
+                self.stochastic.add(expected, home, || StochasticAverage {
+                    value,
+                    source,
+                    weight,
+                    key,
+                });
+            }
+        }
         is_elsewhere
+    }
+
+    /// A tensor where the last source is, as `dtype`.
+    fn prepared(
+        &mut self,
+        mut tensor: BridgeTensor,
+        dtype: DType,
+        was_shared: bool,
+        is_elsewhere: bool,
+    ) -> BridgeTensor {
+        if is_elsewhere {
+            let last = self.sources.len() - 1;
+            let device = rank::device(&self.sources[last]);
+            tensor = self.brought(tensor, &device);
+        }
+        if tensor.dtype() != dtype {
+            tensor = rank::cast(tensor, dtype);
+        }
+        if was_shared && late_reads::happens_on(&rank::device(&tensor)) {
+            self.copied += bytes(&tensor);
+            self.kept.push(tensor.clone());
+        }
+        tensor
     }
 
     /// Whether there is enough to do.
@@ -105,16 +189,27 @@ impl Batch {
         self.sources.len() >= self.limit || self.copied >= MAX_COPIED
     }
 
-    /// Moves all tensors and gives each back to `bring`: index of its member, its place, the tensor, and whether others may
-    /// hold its memory.
-    pub(crate) fn run(&mut self, mut bring: impl FnMut(usize, usize, BridgeTensor, bool)) {
-        let averages = std::mem::take(&mut self.averages);
-        // At weight 1, as far as f32 can tell, a tensor becomes a copy and shares the memory of its source.
-        let weights: Vec<f64> = averages.iter().map(|average| average.weight).collect();
-        let moved = burn_ema_kernels::lerp(std::mem::take(&mut self.sources), averages);
-        for ((home, value), weight) in self.homes.drain(..).zip(moved).zip(weights) {
-            let is_shared = (weight == 0.0 && home.was_shared) || weight as f32 == 1.0;
-            bring(home.member, home.place, value, is_shared);
+    /// Moves all tensors and gives each to `bring`.
+    pub(crate) fn run(&mut self, mut bring: impl FnMut(Moved)) {
+        let sources = std::mem::take(&mut self.sources);
+        if !self.compensated.averages.is_empty() {
+            let (averages, homes) = self.compensated.take();
+            let moved = burn_ema_kernels::lerp_compensated(sources.clone(), averages);
+            for (home, (tensor, compensation)) in homes.zip(moved) {
+                bring(home.moved(tensor, Some(compensation)));
+            }
+        }
+        if !self.stochastic.averages.is_empty() {
+            let (averages, homes) = self.stochastic.take();
+            let moved = burn_ema_kernels::lerp_stochastic(sources.clone(), averages);
+            for (home, tensor) in homes.zip(moved) {
+                bring(home.moved(tensor, None));
+            }
+        }
+        let (averages, homes) = self.nearest.take();
+        let moved = burn_ema_kernels::lerp(sources, averages);
+        for (home, tensor) in homes.zip(moved) {
+            bring(home.moved(tensor, None));
         }
         self.kept.clear();
         self.copied = 0;
@@ -126,6 +221,43 @@ impl Batch {
         }
         self.copied += bytes(&tensor);
         rank::on_device(tensor, device)
+    }
+}
+
+impl<A> Group<A> {
+    fn new() -> Self {
+        Self {
+            averages: Vec::new(),
+            homes: Vec::new(),
+        }
+    }
+
+    /// Adds an average to about as many as are `expected`.
+    fn add(&mut self, expected: usize, home: Home, average: impl FnOnce() -> A) {
+        if self.homes.is_empty() {
+            self.averages.reserve(expected);
+            self.homes.reserve(expected);
+        }
+        self.homes.push(home);
+        self.averages.push(average());
+    }
+
+    fn take(&mut self) -> (Vec<A>, std::vec::Drain<'_, Home>) {
+        (std::mem::take(&mut self.averages), self.homes.drain(..))
+    }
+}
+
+impl Home {
+    fn moved(self, tensor: BridgeTensor, compensation: Option<BridgeTensor>) -> Moved {
+        // At weight 1, as far as f32 can tell, a tensor becomes a copy and shares the memory of its source.
+        let is_copy = self.weight as f32 == 1.0;
+        Moved {
+            member: self.member,
+            place: self.place,
+            tensor,
+            compensation,
+            is_shared: (self.weight == 0.0 && self.was_shared) || is_copy,
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use burn::tensor::kind::BridgeTensor;
 use burn::tensor::{DType, Device};
 
 use crate::burn_facts::rank;
-use crate::engine::batch::Batch;
+use crate::engine::batch::{Batch, Move, Rounding};
 use crate::plan::PlanAction;
 use crate::store::slot::Slot;
 use crate::walk::read::Shown;
@@ -27,22 +27,28 @@ pub(crate) enum Change {
     Copy {
         dtype: DType,
     },
-    /// It moves towards the model's by `weight`, and is of `dtype` from then on.
-    Move {
-        dtype: DType,
-        weight: f64,
-    },
+    /// It moves towards the model's.
+    Move(Move),
 }
 
 impl Change {
-    /// What an action means at this weight of the model, for a tensor that the EMA keeps as `dtype`.
-    pub(crate) fn of(action: PlanAction, weight: f64, dtype: DType) -> Self {
+    /// What an action means at this weight of the model, for a tensor that the EMA keeps as `dtype` and rounds so.
+    pub(crate) fn of(
+        action: PlanAction,
+        weight: f64,
+        dtype: DType,
+        rounding: impl FnOnce() -> Rounding,
+    ) -> Self {
         match action {
             PlanAction::Ignore => Self::Nothing,
             PlanAction::Average if weight == 0.0 => Self::Nothing,
             // Not computed: `1e8 + (1.2345 - 1e8)` is 0 in f32, and NaN would stay NaN.
             PlanAction::Average if weight == 1.0 => Self::Copy { dtype },
-            PlanAction::Average => Self::Move { dtype, weight },
+            PlanAction::Average => Self::Move(Move {
+                dtype,
+                weight,
+                rounding: rounding(),
+            }),
             PlanAction::Copy | PlanAction::Reestimate => Self::Copy { dtype },
         }
     }
@@ -96,8 +102,9 @@ pub(crate) fn run(
 }
 
 fn run_batch(batch: &mut Batch, members: &mut [Member<'_>]) {
-    batch.run(|member, place, tensor, is_shared| {
-        members[member].slots[place].moved(tensor, is_shared);
+    batch.run(|moved| {
+        let slot = &mut members[moved.member].slots[moved.place];
+        slot.moved(moved.tensor, moved.compensation, moved.is_shared);
     });
 }
 
@@ -158,7 +165,7 @@ impl Shared {
                     false => self.converted(tensor, None, dtype),
                 });
             }
-            Change::Move { dtype, weight } => {
+            Change::Move(to) => {
                 let is_known = match (&self.moves_on, member.device) {
                     (Some(None), None) => true,
                     (Some(Some(known)), Some(device)) => known == device,
@@ -168,7 +175,7 @@ impl Shared {
                     batch.add_source(source.take(), member.device);
                     self.moves_on = Some(member.device.cloned());
                 }
-                member.has_moved |= batch.add(slot, (index, place), dtype, weight);
+                member.has_moved |= batch.add(slot, (index, place), to);
             }
         }
     }

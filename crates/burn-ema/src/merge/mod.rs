@@ -78,7 +78,9 @@ impl Merge {
         self
     }
 
-    /// Sets the dtype that floats are summed in. The result is of the dtypes of the model. Sums in f16 may overflow.
+    /// Sets the dtype that floats are summed in: [`AtLeastF32`](EmaPrecision::AtLeastF32),
+    /// [`SameAsModel`](EmaPrecision::SameAsModel) or [`F64`](EmaPrecision::F64), and an error at the merge otherwise. The result
+    /// is of the dtypes of the model. Sums in f16 may overflow.
     pub fn with_precision(mut self, precision: EmaPrecision) -> Self {
         self.precision = precision;
         self

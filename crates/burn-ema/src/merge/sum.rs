@@ -1,8 +1,8 @@
 //! A weighted sum of models, which are added one by one.
 
 use burn::module::Module;
+use burn::tensor::Device;
 use burn::tensor::kind::BridgeTensor;
-use burn::tensor::{DType, Device};
 
 use crate::burn_facts::rank;
 use crate::error::EmaError;
@@ -103,6 +103,11 @@ impl Sum {
         weight: f64,
         precision: EmaPrecision,
     ) -> Result<Self, EmaError> {
+        if let EmaPrecision::Compensated | EmaPrecision::StochasticBf16 { .. } = precision {
+            return invalid(format!(
+                "a sum of models is kept as `AtLeastF32`, `SameAsModel` or `F64`, found {precision:?}"
+            ));
+        }
         let mut sum = Self {
             plan,
             actions,
@@ -177,7 +182,8 @@ impl Sum {
     }
 
     /// The dtypes of what is summed, as it came.
-    pub(crate) fn dtypes(&self) -> impl Iterator<Item = DType> {
+    #[cfg(feature = "post-hoc")]
+    pub(crate) fn dtypes(&self) -> impl Iterator<Item = burn::tensor::DType> {
         let entries = self.plan.entries.iter().enumerate();
         entries.filter_map(|(place, entry)| {
             (self.actions[place] == PlanAction::Average).then_some(entry.dtype)

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::engine::guard::NonFinite;
 
+use crate::engine::batch::Rounding;
 use crate::engine::decide::Rules;
 use crate::error::EmaError;
 use crate::model::EmaModel;
@@ -104,6 +105,20 @@ pub enum EmaPrecision {
     /// f64, on devices that have it: an error on others. It takes 20 bytes of memory traffic for each element of an f32 model
     /// where f32 takes 12, and [stalls](EmaConfig::stalls_below) only at about 1e-12 at a decay of 0.9999.
     F64,
+    /// At least f32, and beside each tensor a second one for what rounding would lose (Kahan's compensated summation, 1965). An
+    /// f32 EMA then moves by updates of any size, on every device. The same traffic and memory as f64 for an f32 model.
+    Compensated,
+    /// bf16, rounded up or down at random: up with the probability that makes the mean of the rounded numbers exact. An EMA in
+    /// half of the memory of f32 that does not stall, but is noisy: by up to `0.29 / sqrt(1 - decay)` of the distance of two
+    /// neighbours in bf16, which is 1e-2 of the value at a decay of 0.99 and 1e-1 at 0.9999. So take a longer
+    /// [interval](EmaConfig::interval) with a lower decay. On devices that have bf16: an error on others.
+    ///
+    /// The random bits come from a hash of the seed, the number of the update, the path of the tensor and the position of the
+    /// element: the same on every backend, and after a resume.
+    StochasticBf16 {
+        /// Another seed gives other random bits. EMAs of a set may have the same.
+        seed: u64,
+    },
 }
 
 impl EmaPrecision {
@@ -111,8 +126,27 @@ impl EmaPrecision {
     pub(crate) fn of(self, model: DType) -> DType {
         match (self, model) {
             (Self::F64, _) => DType::F64,
-            (Self::AtLeastF32, DType::F16 | DType::BF16 | DType::Flex32) => DType::F32,
+            (Self::StochasticBf16 { .. }, _) => DType::BF16,
+            (Self::AtLeastF32 | Self::Compensated, DType::F16 | DType::BF16 | DType::Flex32) => {
+                DType::F32
+            }
             _ => model,
+        }
+    }
+
+    /// Whether a device may lack the dtype.
+    pub(crate) fn may_be_missing(self) -> bool {
+        matches!(self, Self::F64 | Self::StochasticBf16 { .. })
+    }
+
+    /// How the tensor called `name` is rounded in the update after `updates`.
+    pub(crate) fn rounding(self, updates: u64, name: &str) -> Rounding {
+        match self {
+            Self::AtLeastF32 | Self::SameAsModel | Self::F64 => Rounding::Nearest,
+            Self::Compensated => Rounding::Compensated,
+            Self::StochasticBf16 { seed } => Rounding::Stochastic {
+                key: burn_ema_kernels::random_key(seed, updates, name),
+            },
         }
     }
 
@@ -316,7 +350,7 @@ impl EmaConfig {
         if stalls_below > NOTABLE_STALL {
             log::warn!(
                 "after {updates} updates an EMA of an f32 model stalls where it differs from the model by less than {:.2}%, because \
-                 rounding loses the update: use a longer interval with a lower decay, or EmaPrecision::F64",
+                 rounding loses the update: use a longer interval with a lower decay, or EmaPrecision::Compensated",
                 100.0 * stalls_below
             );
         }
@@ -326,11 +360,11 @@ impl EmaConfig {
     /// The relative difference to the model below which rounding loses an update, so that the EMA stalls.
     ///
     /// It holds for the update after `updates` updates, for a model of dtype `model`: half a unit in the last place of the EMA
-    /// divided by the weight of the update; 0 if that weight is 0.
+    /// divided by the weight of the update; 0 if that weight is 0, and for an EMA that is rounded stochastically.
     ///
     /// In f32 at a decay of 0.9999 the result is 0.0006: if a parameter stays at 1.001, an EMA that starts at 1 stops at
-    /// 1.0004. A longer [interval](Self::interval) with a lower decay lowers the difference, and so does
-    /// [`EmaPrecision::F64`].
+    /// 1.0004. A longer [interval](Self::interval) with a lower decay lowers the difference, and so do
+    /// [`EmaPrecision::F64`] and [`Compensated`](EmaPrecision::Compensated).
     ///
     /// # Errors
     ///
@@ -347,6 +381,8 @@ impl EmaConfig {
     /// assert!((config.stalls_below(DType::F32, 0)? - 5.96e-4).abs() < 1e-6);
     /// let precise = config.with_precision(EmaPrecision::F64);
     /// assert!(precise.stalls_below(DType::F32, 0)? < 2e-12);
+    /// let compensated = precise.with_precision(EmaPrecision::Compensated);
+    /// assert!(compensated.stalls_below(DType::F32, 0)? < 1e-10);
     /// # Ok::<(), burn_ema::EmaError>(())
     /// ```
     pub fn stalls_below(&self, model: DType, updates: u64) -> Result<f64, EmaError> {
@@ -361,6 +397,11 @@ impl EmaConfig {
             .of(model)
             .finfo()
             .map_or(0.0, |info| info.epsilon);
+        let unit = match self.precision {
+            EmaPrecision::Compensated => unit * unit,
+            EmaPrecision::StochasticBf16 { .. } => 0.0,
+            _ => unit,
+        };
         Ok(match weight == 0.0 {
             true => 0.0,
             false => 0.5 * unit / weight,

@@ -74,12 +74,16 @@ impl<M: Module> EmaModel<M> {
             device: self.store.pinned.as_ref(),
             has_moved: false,
         }];
-        let plan = &self.plan;
+        let (plan, precision) = (&self.plan, self.config.precision);
+        let updates = self.counters.updates;
         self.is_interrupted = true;
         let change = |_, place: usize, shown: &Shown| {
             let dtype = shown.tensor.dtype();
+            // Other random bits than those of the other EMA.
+            let name = || format!("{}.follower", plan.places.paths[place]);
+            let rounding = || precision.rounding(updates, &name());
             match plan.action(place, false) {
-                PlanAction::Average => Change::of(PlanAction::Average, weight, dtype),
+                PlanAction::Average => Change::of(PlanAction::Average, weight, dtype, rounding),
                 _ => Change::Copy { dtype },
             }
         };

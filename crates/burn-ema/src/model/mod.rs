@@ -22,7 +22,7 @@ use crate::burn_facts::rank;
 use crate::counters::Counters;
 use crate::engine::distance;
 use crate::error::EmaError;
-use crate::model::config::EmaConfig;
+use crate::model::config::{EmaConfig, EmaPrecision};
 use crate::plan::{EmaPlan, Fit, Plan, PlanAction, PlanEntry, check_ranks};
 use crate::store::Store;
 use crate::store::slot::Slot;
@@ -50,14 +50,15 @@ use crate::walk::read::{self, First, Reading, Shown};
 ///
 /// # Memory
 ///
-/// One tensor for each averaged parameter, of the model's dtype but at least f32. What is copied shares the model's memory,
+/// One tensor for each averaged parameter, of the model's dtype but at least f32, and a second one with
+/// [`EmaPrecision::Compensated`]. What is copied shares the model's memory,
 /// unless the EMA is kept on another device. [`clone`](Clone::clone) shares all memory until one of the two changes.
 ///
 /// # Precision
 ///
 /// In f32, a difference to the model below about `6e-8 / (1 - decay)` of the value is lost at every update, as in every
 /// other framework: at a decay of 0.9999 below 6e-4. A longer [interval](EmaConfig::interval) with a lower decay moves the
-/// limit.
+/// limit, and [`EmaPrecision`] has forms without it.
 ///
 /// # As a module
 ///
@@ -232,6 +233,10 @@ impl<M: Module> EmaModel<M> {
         let entry = |(place, path): (usize, &String)| {
             let (entry, slot) = (&self.plan.entries[place], &self.store.slots[place]);
             let elements = slot.tensor().shape().num_elements() as u64;
+            let tensors = match self.is_compensated(place) {
+                true => 2,
+                false => 1,
+            };
             PlanEntry {
                 path: path.clone(),
                 class: self.plan.class(place, false),
@@ -240,7 +245,7 @@ impl<M: Module> EmaModel<M> {
                 dtype: entry.dtype,
                 ema_dtype: slot.dtype(),
                 device: format!("{:?}", rank::device(slot.tensor())),
-                bytes: elements * slot.dtype().size() as u64,
+                bytes: elements * (slot.dtype().size() * tensors) as u64,
             }
         };
         EmaPlan {
@@ -317,6 +322,12 @@ impl<M: Module> EmaModel<M> {
     /// The dtype of the EMA model at `place`.
     pub(crate) fn model_dtype(&self, place: usize) -> DType {
         self.plan.entries[place].dtype
+    }
+
+    /// Whether the tensor at `place` has a compensation.
+    pub(crate) fn is_compensated(&self, place: usize) -> bool {
+        self.config.precision == EmaPrecision::Compensated
+            && self.plan.action(place, false) == PlanAction::Average
     }
 
     /// Lets go of the models that were handed out, so that a change can happen in place.

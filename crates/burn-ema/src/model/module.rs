@@ -1,5 +1,7 @@
 //! An EMA as a Burn module, and its records.
 
+use std::collections::HashSet;
+
 use burn::module::{
     Content as Text, Devices, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper,
     ModuleVisitor, Param, ParamGroup, ParamId,
@@ -10,12 +12,13 @@ use burn::tensor::{Device, Int, Tensor};
 use crate::burn_facts::{rank, records, walkers};
 use crate::counters::Counters;
 use crate::error::EmaError;
-use crate::model::config::MissingEma;
+use crate::model::config::{EmaPrecision, MissingEma};
 use crate::model::{EmaModel, planned};
 use crate::record::content::{Content, group_in};
+use crate::record::ids::{exchanged, of_compensation};
 use crate::record::progress::{PROGRESS, Progress};
 use crate::record::traverse::{Plain, Recorded, Traverse};
-use crate::record::walk::{OwnIds, WEIGHTS};
+use crate::record::walk::{COMPENSATIONS, Only, OwnIds, WEIGHTS};
 use crate::store::Store;
 use crate::store::slot::Slot;
 use crate::walk::read::{Kind, Shown, again};
@@ -137,11 +140,32 @@ impl<M: Module> EmaModel<M> {
         Ok(self)
     }
 
-    /// Loads the EMA at `path` of a record.
-    pub(crate) fn load_at(self, path: &str, record: ModuleRecord) -> Result<Self, RecordError> {
+    /// Loads the EMA at `path` of a record. A record without compensations is one in which nothing is lost.
+    pub(crate) fn load_at(
+        self,
+        path: &str,
+        content: &Content,
+        record: ModuleRecord,
+    ) -> Result<Self, RecordError> {
+        let compensations = content.compensations(path);
+        let is_kept = self.config.precision == EmaPrecision::Compensated;
+        if let Some(first) = compensations.first()
+            && !is_kept
+            && !records::allows_unused(&record)
+        {
+            return Err(EmaError::UnusedCompensation {
+                path: first.clone(),
+                precision: format!("{:?}", self.config.precision),
+            }
+            .into());
+        }
         let loading = Loading {
             ema: self,
             path: path.to_string(),
+            compensations: match is_kept {
+                true => compensations.into_iter().collect(),
+                false => HashSet::new(),
+            },
         };
         // What a panic has lost must be in the record.
         let record = match loading.ema.is_interrupted {
@@ -178,13 +202,34 @@ fn format_error(error: RecordError) -> RecordError {
 impl<M: Module> Traverse for EmaModel<M> {
     fn visit<V: ModuleVisitor>(&self, visitor: &mut V) {
         visitor.enter_module(WEIGHTS, CONTAINER);
-        self.full_precision_model().visit(&mut OwnIds(visitor));
+        self.full_precision_model().visit(&mut OwnIds {
+            inner: visitor,
+            exchange: exchanged,
+        });
         visitor.exit_module(WEIGHTS, CONTAINER);
+        if walkers::is_of_record::<V>() && self.config.precision == EmaPrecision::Compensated {
+            let paths = self.compensated_paths();
+            let is_wanted = |path: &str| paths.contains(path);
+            visitor.enter_module(COMPENSATIONS, CONTAINER);
+            self.compensations(&is_wanted).visit(&mut Only::of(
+                &mut OwnIds {
+                    inner: visitor,
+                    exchange: of_compensation,
+                },
+                &is_wanted,
+            ));
+            visitor.exit_module(COMPENSATIONS, CONTAINER);
+        }
         self.progress().visit(&self.any_device(), visitor);
     }
 
     fn map<Mapper: ModuleMapper>(mut self, mapper: &mut Mapper) -> Self {
-        if let Err(error) = self.map_all(mapper, walkers::is_of_record::<Mapper>()) {
+        let is_of_record = walkers::is_of_record::<Mapper>();
+        let compensations = match is_of_record {
+            true => self.compensated_paths(),
+            false => HashSet::new(),
+        };
+        if let Err(error) = self.map_all(mapper, is_of_record, &compensations) {
             // `map` cannot return an error. For an EMA that is a field of a module, Burn reports this path as missing.
             let nothing = Tensor::<1, Int>::zeros([1], &self.any_device());
             mapper.enter_module(&error.to_string(), CONTAINER);
@@ -201,16 +246,88 @@ impl<M: Module> EmaModel<M> {
         &mut self,
         mapper: &mut Mapper,
         is_of_record: bool,
+        compensations: &HashSet<String>,
     ) -> Result<(), EmaError> {
         self.mend();
         let device = self.any_device();
         mapper.enter_module(WEIGHTS, CONTAINER);
-        let model = self.full_precision_model().map(&mut OwnIds(mapper));
+        let model = self.full_precision_model().map(&mut OwnIds {
+            inner: mapper,
+            exchange: exchanged,
+        });
         mapper.exit_module(WEIGHTS, CONTAINER);
+        let is_wanted = |path: &str| compensations.contains(path);
+        let lost = (!compensations.is_empty()).then(|| {
+            mapper.enter_module(COMPENSATIONS, CONTAINER);
+            let lost = self.compensations(&|_| false).map(&mut Only::of(
+                &mut OwnIds {
+                    inner: mapper,
+                    exchange: of_compensation,
+                },
+                &is_wanted,
+            ));
+            mapper.exit_module(COMPENSATIONS, CONTAINER);
+            lost
+        });
         let progress = self.progress().map(&device, mapper)?;
         self.take_in(&model, is_of_record)?;
+        if let Some(lost) = lost {
+            self.take_compensations(&lost, &is_wanted)?;
+        }
         self.resume(progress);
         Ok(())
+    }
+
+    /// A model of the compensations at the paths that are wanted, and of nothing lost elsewhere.
+    fn compensations(&self, is_wanted: &dyn Fn(&str) -> bool) -> M {
+        let places = &self.plan.places;
+        self.store.frame.filled(places, |place| {
+            let tensor = self.store.slots[place].tensor();
+            let compensation = match is_wanted(&places.paths[place]) {
+                true => self.store.share_compensation(place),
+                false => None,
+            };
+            match compensation {
+                Some(compensation) => compensation,
+                None if tensor.is_float() => rank::zeros_like(tensor),
+                None => rank::single(tensor),
+            }
+        })
+    }
+
+    /// Takes over the compensations at the paths that are wanted.
+    fn take_compensations(
+        &mut self,
+        model: &M,
+        is_wanted: &dyn Fn(&str) -> bool,
+    ) -> Result<(), EmaError> {
+        let places = self.plan.places.clone();
+        let reading = again(model, &places, false);
+        for (place, shown) in reading.shown.into_iter().enumerate() {
+            let Some(shown) = shown.filter(|_| is_wanted(&places.paths[place])) else {
+                continue;
+            };
+            let slot = &mut self.store.slots[place];
+            let (expected, found) = (slot.dtype(), shown.tensor.dtype());
+            if !rank::is_lossless(found, expected) {
+                return Err(EmaError::RecordDType {
+                    path: places.paths[place].clone(),
+                    expected,
+                    found,
+                });
+            }
+            rank::read(&shown.tensor);
+            slot.set_compensation(rank::cast(shown.tensor, expected));
+        }
+        Ok(())
+    }
+
+    fn compensated_paths(&self) -> HashSet<String> {
+        let paths = self.plan.places.paths.iter().enumerate();
+        paths
+            .filter(|(place, _)| self.is_compensated(*place))
+            .map(|(_, path)| path.clone())
+            .collect()
     }
 }
 
@@ -219,6 +336,8 @@ impl<M: Module> EmaModel<M> {
 struct Loading<M: Module> {
     ema: EmaModel<M>,
     path: String,
+    /// Module paths of the tensors whose compensations are in the record.
+    compensations: HashSet<String>,
 }
 
 impl<M: Module> Traverse for Loading<M> {
@@ -233,7 +352,8 @@ impl<M: Module> Traverse for Loading<M> {
         for part in &parts {
             mapper.enter_module(part, CONTAINER);
         }
-        self.ema.load_error = self.ema.map_all(mapper, true).err();
+        let loaded = self.ema.map_all(mapper, true, &self.compensations);
+        self.ema.load_error = loaded.err();
         for part in parts.iter().rev() {
             mapper.exit_module(part, CONTAINER);
         }
@@ -304,7 +424,7 @@ impl<M: Module> Module for EmaModel<M> {
         records::caught(|| {
             let content = Content::of(&record);
             match content.single()? {
-                Some(path) => self.load_at(path, record),
+                Some(path) => self.load_at(path, &content, record),
                 None => match self.config.missing_ema {
                     MissingEma::Error => Err(EmaError::MissingEma.into()),
                     MissingEma::StartFromWeights => self.start_from(record),

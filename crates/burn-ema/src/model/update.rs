@@ -285,7 +285,7 @@ fn decide<M: Module>(
     let plan = revised.as_ref().map_or(&ema.plan, |(plan, _)| plan);
     let Look { reading, guard, .. } = &mut looks[look];
     // The model may have moved to a device that lacks it.
-    if ema.config.precision == EmaPrecision::F64 && ema.store.pinned.is_none() {
+    if ema.config.precision.may_be_missing() && ema.store.pinned.is_none() {
         let shown = reading.shown.iter().map(Option::as_ref);
         check_dtypes(&ema.config, plan, shown, None)?;
     }
@@ -316,6 +316,16 @@ fn look_at<M: Module>(model: &M, plan: &Plan, looks: &mut Vec<Look>) -> usize {
     looks.len() - 1
 }
 
+/// How an EMA changes in an update.
+struct Changing<'a> {
+    actions: &'a [PlanAction],
+    weight: f64,
+    precision: EmaPrecision,
+    /// Updates before this one.
+    updates: u64,
+    places: Arc<Places>,
+}
+
 fn carry_out<M: Module>(
     emas: &mut [&mut EmaModel<M>],
     decided: &[Decided<M>],
@@ -337,10 +347,17 @@ fn carry_out<M: Module>(
             plan,
             store,
             config,
+            counters,
             ..
         } = &mut **ema;
         plan.note_trained(&decided.newly_trained);
-        changing.push((actions, weight, config.precision));
+        changing.push(Changing {
+            actions,
+            weight,
+            precision: config.precision,
+            updates: counters.updates,
+            places: plan.places.clone(),
+        });
         plans.push(plan);
         members.push(Member {
             slots: &mut store.slots,
@@ -349,9 +366,16 @@ fn carry_out<M: Module>(
         });
     }
     let change = |member: usize, place: usize, shown: &Shown| {
-        let (actions, weight, precision) = changing[member];
+        let Changing {
+            actions,
+            weight,
+            precision,
+            updates,
+            places,
+        } = &changing[member];
         let dtype = precision.kept(actions[place], shown.tensor.dtype());
-        Change::of(actions[place], weight, dtype)
+        let rounding = || precision.rounding(*updates, &places.paths[place]);
+        Change::of(actions[place], *weight, dtype, rounding)
     };
     let copied = |member: usize, place: usize, shown: &Shown| plans[member].note_copy(place, shown);
     run(&mut members, shown, change, copied);

@@ -6,10 +6,10 @@ use burn::tensor::{Bool, Int, Tensor};
 
 use crate::burn_facts::records;
 use crate::error::EmaError;
-use crate::record::ids::exchanged;
+use crate::record::ids::{exchanged, of_compensation};
 use crate::record::progress::{PROGRESS, TRAINED};
 use crate::record::traverse::Traverse;
-use crate::record::walk::WEIGHTS;
+use crate::record::walk::{COMPENSATIONS, WEIGHTS};
 use crate::walk::path::Path;
 
 /// The EMAs of a record, by path.
@@ -30,24 +30,42 @@ use crate::walk::path::Path;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Content {
     emas: Vec<String>,
+    /// The paths of all compensations.
+    compensations: Vec<String>,
 }
 
 impl Content {
     /// Looks into a record. Tensors of a record that is in memory are copied for a while.
     pub fn of(record: &ModuleRecord) -> Self {
-        let paths = records::paths(record).into_iter();
-        let ema = |path: String| match path.strip_suffix(PROGRESS)? {
+        let paths = records::paths(record);
+        let ema = |path: &String| match path.strip_suffix(PROGRESS)? {
             "" => Some(String::new()),
             parent => parent.strip_suffix('.').map(str::to_string),
         };
+        let emas = paths.iter().filter_map(ema).collect();
+        let is_compensation = |path: &String| path.split('.').any(|part| part == COMPENSATIONS);
         Self {
-            emas: paths.filter_map(ema).collect(),
+            emas,
+            compensations: paths.into_iter().filter(is_compensation).collect(),
         }
     }
 
     /// The paths of the EMAs, sorted. Empty for an EMA that is the record itself.
     pub fn emas(&self) -> &[String] {
         &self.emas
+    }
+
+    /// The module paths of the tensors of the EMA at `path` that have compensations.
+    pub(crate) fn compensations(&self, path: &str) -> Vec<String> {
+        let start = match path {
+            "" => format!("{COMPENSATIONS}."),
+            path => format!("{path}.{COMPENSATIONS}."),
+        };
+        let compensations = self.compensations.iter();
+        compensations
+            .filter_map(|compensation| compensation.strip_prefix(&start))
+            .map(str::to_string)
+            .collect()
     }
 
     /// Whether an EMA is at `path`.
@@ -96,11 +114,13 @@ impl Members<'_> {
     fn on_tensor(&mut self, id: ParamId) {
         let path = self.path.as_str();
         let name = path.rsplit('.').next().unwrap_or_default();
-        let in_model = path
-            .split_once(&format!("{WEIGHTS}."))
-            .map(|(_, path)| path);
+        let in_model = |kind: &str, exchange: fn(ParamId) -> ParamId| {
+            let in_model = path.split_once(&format!("{kind}."));
+            in_model.is_some_and(|(_, path)| self.group.matches(&exchange(id), Some(path)))
+        };
         let is_member = self.group.matches(&id, Some(path))
-            || in_model.is_some_and(|path| self.group.matches(&exchanged(id), Some(path)))
+            || in_model(WEIGHTS, exchanged)
+            || in_model(COMPENSATIONS, of_compensation)
             || [PROGRESS, TRAINED].contains(&name);
         if is_member {
             self.found.push(path.to_string());

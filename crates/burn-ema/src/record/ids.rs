@@ -11,6 +11,12 @@ pub(crate) fn exchanged(id: ParamId) -> ParamId {
     ParamId::from(id.val() ^ MASK)
 }
 
+/// The id of the compensation of a tensor in an EMA for the tensor's id in the model, and back.
+pub(crate) fn of_compensation(id: ParamId) -> ParamId {
+    const MASK: u64 = 0x434f_4d50_454e_5341;
+    ParamId::from(id.val() ^ MASK)
+}
+
 /// An id for the tensor at `path` of an EMA copy of a submodule, instead of one that another tensor has too.
 pub(crate) fn of_copy(id: ParamId, path: &str) -> ParamId {
     // FNV-1a: the same in each run and on each machine.

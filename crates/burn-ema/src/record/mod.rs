@@ -3,6 +3,7 @@
 //! | path | holds |
 //! |---|---|
 //! | `ema_weights.*` | the tensors, by module path, in the dtypes that the EMA keeps them in |
+//! | `ema_compensations.*` | with [`EmaPrecision::Compensated`](crate::config::EmaPrecision::Compensated): what the last roundings of each averaged tensor have lost, in its dtype |
 //! | `ema_progress` | `i32[10]`: version of the format; steps, updates and skipped steps, each as two numbers of 31 bits, low one first; and the bits of the sum of the updates' weights, an f64, as three, with whether a weight was not 1 as bit 2 of the last |
 //! | `ema_trained` | `i32[n]`: which tensors were trained so far, one bit for each in the order of their paths, 31 bits in each number |
 //!

@@ -93,6 +93,12 @@ impl<M: Module> Store<M> {
         self.slots[place].share()
     }
 
+    /// What the last roundings of the tensor at `place` have lost, to be kept elsewhere. `None` is nothing.
+    pub(crate) fn share_compensation(&self, place: usize) -> Option<BridgeTensor> {
+        self.may_be_handed_out.store(true, Relaxed);
+        self.slots[place].share_compensation()
+    }
+
     /// Follows the model to where it is, and in how it is configured.
     pub(crate) fn follow(&mut self, model: &M, places: &Places, mode: &Mode, has_moved: bool) {
         let has_moved = self.pinned.is_none() && (has_moved || self.is_away);
@@ -118,7 +124,7 @@ impl<M: Module> Store<M> {
         let device = device.clone().without_autodiff();
         self.settle();
         for slot in &mut self.slots {
-            slot.put(rank::on_device(slot.tensor().clone(), &device));
+            slot.move_to(&device);
         }
         self.frame.move_to(&device);
         self.is_away = true;
@@ -159,7 +165,10 @@ impl<M: Module> Store<M> {
     /// Reads tensors that were loaded lazily: the file may change or vanish later.
     pub(crate) fn read_now(&self) {
         self.settle_where(|_| true);
-        self.slots.iter().for_each(|slot| rank::read(slot.tensor()));
+        for slot in &self.slots {
+            rank::read(slot.tensor());
+            slot.compensation().into_iter().for_each(rank::read);
+        }
     }
 
     fn settle_where(&self, is_concerned: impl Fn(&Slot) -> bool) {

@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use burn::tensor::DType;
 use burn::tensor::kind::BridgeTensor;
+use burn::tensor::{DType, Device};
 
 use crate::burn_facts::rank;
 
@@ -12,6 +12,8 @@ use crate::burn_facts::rank;
 pub(crate) struct Slot {
     /// `None` while an update moves it, and for good if that update panicked.
     tensor: Option<BridgeTensor>,
+    /// What its last roundings have lost. `None`: nothing, or it is not kept. In a box, as few EMAs keep it.
+    compensation: Option<Box<BridgeTensor>>,
     /// Whether its memory has, or had, another holder.
     is_shared: AtomicBool,
     /// Whether it was given away, to be read at some later time.
@@ -26,6 +28,7 @@ impl Clone for Slot {
         let is_there = self.tensor.is_some();
         Self {
             tensor: is_there.then(|| self.share()),
+            compensation: self.compensation.clone(),
             is_shared: AtomicBool::new(true),
             is_handed_out: AtomicBool::new(true),
             origin: self.origin.clone(),
@@ -37,6 +40,7 @@ impl Slot {
     pub(crate) fn new(tensor: BridgeTensor) -> Self {
         Self {
             tensor: Some(tensor),
+            compensation: None,
             is_shared: AtomicBool::new(true),
             is_handed_out: AtomicBool::new(false),
             origin: None,
@@ -77,16 +81,39 @@ impl Slot {
         self.is_handed_out.load(Relaxed)
     }
 
-    /// Takes the tensor, to be [moved](Self::moved), and says whether others may look at its memory.
-    pub(crate) fn start_move(&mut self) -> (BridgeTensor, bool) {
-        let tensor = self.tensor.take().unwrap_or_else(|| lost());
-        self.origin = None;
-        (tensor, self.is_shared.load(Relaxed))
+    /// What the last roundings of the tensor have lost, to be kept elsewhere. `None` is nothing.
+    pub(crate) fn share_compensation(&self) -> Option<BridgeTensor> {
+        self.is_shared.store(true, Relaxed);
+        self.is_handed_out.store(true, Relaxed);
+        self.compensation().cloned()
     }
 
-    /// Takes the tensor back, in memory of its own unless `is_shared`.
-    pub(crate) fn moved(&mut self, tensor: BridgeTensor, is_shared: bool) {
+    /// The same, for a look at it.
+    pub(crate) fn compensation(&self) -> Option<&BridgeTensor> {
+        self.compensation.as_deref()
+    }
+
+    pub(crate) fn set_compensation(&mut self, compensation: BridgeTensor) {
+        self.compensation = Some(Box::new(compensation));
+    }
+
+    /// Takes the tensor and its compensation, to be [moved](Self::moved), and says whether others may look at their memory.
+    pub(crate) fn start_move(&mut self) -> (BridgeTensor, Option<BridgeTensor>, bool) {
+        let tensor = self.tensor.take().unwrap_or_else(|| lost());
+        self.origin = None;
+        let compensation = self.compensation.take().map(|compensation| *compensation);
+        (tensor, compensation, self.is_shared.load(Relaxed))
+    }
+
+    /// Takes them back, in memory of their own unless `is_shared`.
+    pub(crate) fn moved(
+        &mut self,
+        tensor: BridgeTensor,
+        compensation: Option<BridgeTensor>,
+        is_shared: bool,
+    ) {
         self.tensor = Some(tensor);
+        self.compensation = compensation.map(Box::new);
         self.is_shared.store(is_shared, Relaxed);
         if !is_shared {
             self.is_handed_out.store(false, Relaxed);
@@ -95,9 +122,17 @@ impl Slot {
 
     /// Replaces the tensor by one whose memory others may hold.
     pub(crate) fn put(&mut self, tensor: BridgeTensor) {
-        self.moved(tensor, true);
+        self.moved(tensor, None, true);
         self.is_handed_out.store(false, Relaxed);
         self.origin = None;
+    }
+
+    /// Moves the tensor to `device`.
+    pub(super) fn move_to(&mut self, device: &Device) {
+        let compensation = self.compensation.take();
+        self.put(rank::on_device(self.tensor().clone(), device));
+        self.compensation =
+            compensation.map(|compensation| Box::new(rank::on_device(*compensation, device)));
     }
 
     /// Replaces the tensor by a copy of `origin`, which is on another device. As long as the model holds just that tensor, its
@@ -127,7 +162,7 @@ fn lost() -> ! {
 #[cfg(all(test, feature = "flex"))]
 mod tests {
     use super::*;
-    use burn::tensor::{Device, Tensor};
+    use burn::tensor::Tensor;
 
     fn tensor(numbers: [f32; 2]) -> BridgeTensor {
         Tensor::<1>::from_floats(numbers, &Device::flex()).into_bridge()

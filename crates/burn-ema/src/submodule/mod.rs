@@ -20,6 +20,7 @@ pub use crate::plan::pair::SubmodulePair;
 pub use crate::walk::path::is_at_or_within;
 
 use crate::burn_facts::rank;
+use crate::engine::batch::Rounding;
 use crate::engine::guard::NonFinite;
 use crate::engine::run::{Change, Member, run};
 use crate::error::EmaError;
@@ -328,7 +329,9 @@ impl<M: Module> EmaSubmodules<M> {
                 tensor,
                 ..source.clone()
             };
-            let change = |action, weight| Action::Change(Change::of(action, weight, dtype));
+            let nearest = || Rounding::Nearest;
+            let change =
+                |action, weight| Action::Change(Change::of(action, weight, dtype, nearest));
             let action = match blend {
                 Blend::Copy => change(PlanAction::Copy, 1.0),
                 Blend::Lerp(weight) => change(PlanAction::Average, weight),
@@ -413,7 +416,7 @@ fn count(steps: &[Step]) -> Update {
         number(|action| matches!(action, Action::Change(Change::Move { .. }) | Action::Put(_)));
     let copied = number(|action| matches!(action, Action::Change(Change::Copy { .. })));
     let weight = steps.iter().find_map(|step| match step.action {
-        Action::Change(Change::Move { weight, .. }) => Some(weight),
+        Action::Change(Change::Move(to)) => Some(to.weight),
         _ => None,
     });
     match (averaged, weight) {

@@ -12,7 +12,7 @@ use burn::tensor::Device;
 use crate::burn_facts::{records, walkers};
 use crate::error::EmaError;
 use crate::model::EmaModel;
-use crate::model::config::MissingEma;
+use crate::model::config::{EmaPrecision, MissingEma};
 use crate::model::set::{EmaSet, Named};
 use crate::record::content::{Content, group_in};
 use crate::record::traverse::{Recorded, Traverse};
@@ -47,10 +47,17 @@ impl<M: Module> EmaSet<M> {
         load_parts: impl FnOnce(ModuleRecord, &[Option<String>]) -> Result<T, RecordError>,
     ) -> Result<Option<T>, RecordError> {
         records::caught(|| {
-            let Some(found) = self.find(&Content::of(&record), path)? else {
+            let content = Content::of(&record);
+            let Some(found) = self.find(&content, path)? else {
                 return Ok(None);
             };
-            let loaded = match found.paths.contains(&None) {
+            // What happens to compensations is for each EMA to say.
+            let is_whole = !found.paths.contains(&None)
+                && self.members.iter().zip(&found.paths).all(|(member, path)| {
+                    let found = content.compensations(path.as_deref().unwrap_or_default());
+                    found.is_empty() && member.ema.config().precision != EmaPrecision::Compensated
+                });
+            let loaded = match !is_whole {
                 // Each part leaves the others unused.
                 true if !found.others.is_empty() && !records::allows_unused(&record) => {
                     return Err(EmaError::UnusedEmas {
@@ -73,9 +80,10 @@ impl<M: Module> EmaSet<M> {
         paths: &[Option<String>],
         weights: Option<&M>,
     ) -> Result<Self, RecordError> {
+        let content = Content::of(record);
         let mut paths = paths.iter();
         self.try_each(|ema| match paths.next().cloned().flatten() {
-            Some(path) => ema.load_at(&path, record.clone().allow_unused(true)),
+            Some(path) => ema.load_at(&path, &content, record.clone()),
             None => {
                 let mut ema = ema.at_the_beginning();
                 if let Some(weights) = weights {
