@@ -49,6 +49,7 @@ LAYERS = {
         engine record
         model
         merge batch_norm submodule lag window
+        set
         post_hoc
     """,
     "burn-ema-train": """

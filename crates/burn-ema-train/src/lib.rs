@@ -45,6 +45,7 @@
 //! | validate on the EMA or the online weights | [`WithEma::with_validation`], [`Validation`] |
 //! | validate on both in one run | [`WithEma::side_by_side`], [`Online`] |
 //! | keep several EMAs, choose one, show all | [`EmaSetConfig`](burn_ema::EmaSetConfig), [`WithEma::with_chosen`], [`WithEma::metric_of`] |
+//! | validate on BEMA, a double EMA or the mean of a window | [`EmaSetConfig::with_bema`](burn_ema::EmaSetConfig::with_bema), `with_dema`, `with_window` |
 //! | compute running statistics from data before validation | [`WithEma::with_reestimation`] |
 //! | let training continue from the EMA now and then | [`WriteBack`](burn_ema::write_back::WriteBack) |
 //! | take the EMA model from the result | [`WithEma::into_ema`] |

@@ -48,6 +48,7 @@ mod counters;
 mod engine;
 mod error;
 mod model;
+mod set;
 mod store;
 mod walk;
 
@@ -70,7 +71,7 @@ pub use burn_ema_rules::{decay, profile, schedule};
 /// Configuration of an EMA.
 pub mod config {
     pub use crate::model::config::{EmaConfig, EmaPrecision, MissingEma, NonFinite};
-    pub use crate::model::set::config::{EmaSetConfig, NamedConfig};
+    pub use crate::set::config::{AverageKind, EmaSetConfig, NamedConfig};
 }
 
 /// Putting EMA weights into a model and back.
@@ -93,7 +94,7 @@ pub use decay::Decay;
 pub use error::EmaError;
 pub use model::EmaModel;
 pub use model::config::EmaConfig;
-pub use model::set::EmaSet;
-pub use model::set::config::EmaSetConfig;
 pub use model::update::Update;
 pub use policy::Policy;
+pub use set::EmaSet;
+pub use set::config::EmaSetConfig;

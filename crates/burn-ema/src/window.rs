@@ -3,7 +3,8 @@
 //! An exact mean of the last 10,000 models needs all of them in memory. [`WindowModel`] lets the length of the window vary
 //! instead: it keeps the mean of the block of updates that is being filled and the mean of the block before, and `model`
 //! combines the two. Once the first block is full, the result is the mean of at least the last `W` and at most the last `2 W`
-//! updates. This is Paddle's `ModelAverage`.
+//! updates. This is Paddle's `ModelAverage`. [`EmaSetConfig::with_window`](crate::EmaSetConfig::with_window) keeps it in a set, and so
+//! in Burn's Learner.
 //!
 //! Other windows need no type of their own:
 //!
@@ -125,8 +126,7 @@ impl<M: Module> WindowModel<M> {
     pub fn try_new(model: &M, window: Window, config: &EmaConfig) -> Result<Self, EmaError> {
         window.validate()?;
         config.check_no_write_back()?;
-        let config = config.clone().with_decay(Decay::equal_weights());
-        let block = config.try_init(model)?;
+        let block = of_block(config).try_init(model)?;
         let before = block.clone();
         Ok(Self {
             block,
@@ -147,16 +147,7 @@ impl<M: Module> WindowModel<M> {
     pub fn update(&mut self, model: &M) -> Result<Update, EmaError> {
         self.before.check_whole()?;
         let update = self.block.update(model)?;
-        let is_averaged = matches!(update, Update::Averaged { .. });
-        let [count, _] = self.counts();
-        if is_averaged && self.window.is_full(count, self.num_updates()) {
-            std::mem::swap(&mut self.block, &mut self.before);
-            // The run goes on; of a block without weight the next update is a copy.
-            self.block.counters = Counters {
-                weight: 0.0,
-                ..self.before.counters
-            };
-        }
+        turn(&mut self.block, &mut self.before, &self.window, update);
         Ok(update)
     }
 
@@ -167,33 +158,12 @@ impl<M: Module> WindowModel<M> {
     ///
     /// If an earlier update panicked.
     pub fn model(&self) -> Result<M, EmaError> {
-        self.block.check_whole()?;
-        self.before.check_whole()?;
-        let [block, before] = self.counts();
-        let share = before as f64 / (block + before) as f64;
-        Ok(match (block, before) {
-            (_, 0) => self.block.fresh_model(),
-            (0, _) => self.before.fresh_model(),
-            _ => self.block.formed(true, |place, mean| {
-                match self.before.tensor_of(&self.block, place) {
-                    Some(older) => {
-                        let older = rank::conform(older, &rank::device(&mean), mean.dtype());
-                        rank::lerp(mean, older, share)
-                    }
-                    None => mean,
-                }
-            }),
-        })
+        formed(&self.block, &self.before)
     }
 
     /// Number of updates in the mean.
     pub fn num_averaged(&self) -> u64 {
-        self.counts().iter().sum()
-    }
-
-    /// The number of updates in each block. Their counters have those of the run, and a sum of weights of their own.
-    fn counts(&self) -> [u64; 2] {
-        [&self.block, &self.before].map(|block| block.counters.weight as u64)
+        count(&self.block) + count(&self.before)
     }
 
     /// Number of updates so far.
@@ -231,4 +201,55 @@ impl<M: Module> WindowModel<M> {
             window: self.window,
         }
     }
+}
+
+/// The configuration of a block.
+pub(crate) fn of_block(config: &EmaConfig) -> EmaConfig {
+    config.clone().with_decay(Decay::equal_weights())
+}
+
+/// The number of updates in a block. Its counters have those of the run, and a sum of weights of its own.
+fn count<M: Module>(block: &EmaModel<M>) -> u64 {
+    block.counters.weight as u64
+}
+
+/// Begins a new block in the place of the one before, if the update has filled this one.
+pub(crate) fn turn<M: Module>(
+    block: &mut EmaModel<M>,
+    before: &mut EmaModel<M>,
+    window: &Window,
+    update: Update,
+) {
+    let is_averaged = matches!(update, Update::Averaged { .. });
+    if is_averaged && window.is_full(count(block), block.num_updates()) {
+        std::mem::swap(block, before);
+        // The run goes on; of a block without weight the next update is a copy.
+        block.counters = Counters {
+            weight: 0.0,
+            ..before.counters
+        };
+    }
+}
+
+/// The mean of both blocks.
+///
+/// # Errors
+///
+/// If an earlier update panicked.
+pub(crate) fn formed<M: Module>(block: &EmaModel<M>, before: &EmaModel<M>) -> Result<M, EmaError> {
+    block.check_whole()?;
+    before.check_whole()?;
+    let counts = [block, before].map(count);
+    let share = counts[1] as f64 / counts.iter().sum::<u64>() as f64;
+    Ok(match counts {
+        [_, 0] => block.fresh_model(),
+        [0, _] => before.fresh_model(),
+        _ => block.formed(true, |place, mean| match before.tensor_of(block, place) {
+            Some(older) => {
+                let older = rank::conform(older, &rank::device(&mean), mean.dtype());
+                rank::lerp(mean, older, share)
+            }
+            None => mean,
+        }),
+    })
 }

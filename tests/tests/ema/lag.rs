@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::tensor::DType;
 use burn_ema::config::NonFinite;
-use burn_ema::lag::{Bema, BemaModel, DemaModel, bema_emas};
+use burn_ema::lag::{Bema, BemaModel, DemaModel};
 use burn_ema::window::{Window, WindowModel};
 use burn_ema::write_back::WriteBack;
 use burn_ema::{Decay, EmaConfig, Update};
@@ -307,7 +307,6 @@ fn what_is_formed_when_it_is_read_is_not_written_back() {
     for error in [
         BemaModel::try_new(&model(1.0), each_step(), &config).err(),
         DemaModel::try_new(&model(1.0), &config).err(),
-        bema_emas(&each_step(), &config).err(),
         WindowModel::try_new(&model(1.0), Window::of(3), &config).err(),
     ] {
         let error = error.unwrap().to_string();

@@ -4,6 +4,7 @@ mod algebra;
 #[path = "../../../crates/burn-ema-rules/tests/rules/arbitrary.rs"]
 mod arbitrary;
 mod autodiff;
+mod averages;
 mod batch_norm;
 mod carry_on;
 mod config;

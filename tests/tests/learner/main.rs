@@ -1,6 +1,6 @@
 //! EMAs in Burn's Learner.
 
-mod bema;
+mod averages;
 mod devices;
 mod members;
 mod no_ema;

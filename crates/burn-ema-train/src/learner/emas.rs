@@ -3,7 +3,6 @@
 use std::sync::OnceLock;
 
 use burn::module::Module;
-use burn_ema::lag::{BEMA, BEMA_FIRST, bema_formed};
 use burn_ema::{EmaError, EmaModel, EmaSet};
 
 use crate::learner::WithEma;
@@ -16,9 +15,6 @@ pub(super) struct Snapshot<M> {
     /// Those of the others, with their names.
     others: OnceLock<Vec<(String, M)>>,
 }
-
-/// An EMA and its name. `None` before training has begun.
-type Running<M> = (String, Option<EmaModel<M>>);
 
 impl<M> Snapshot<M> {
     pub(super) fn new() -> Self {
@@ -82,7 +78,7 @@ impl<M: Module, V> WithEma<M, V> {
 
     /// Runs `step` on the EMA model that was chosen.
     pub(crate) fn on_ema<T>(&self, step: impl FnOnce(&M) -> T) -> T {
-        let as_it_is = || self.usable(&self.running_emas()[self.chosen]);
+        let as_it_is = || self.usable(&self.chosen_name(), self.running_emas().as_ref());
         let make = || self.or_stop(self.chosen_model(), as_it_is);
         match &self.snapshot {
             Some(snapshot) => step(snapshot.chosen.get_or_init(make)),
@@ -106,21 +102,21 @@ impl<M: Module, V> WithEma<M, V> {
     }
 
     fn chosen_model(&self) -> Result<M, EmaError> {
-        let emas = self.running_emas();
-        self.reestimated(&emas[self.chosen], &emas)
+        self.reestimated(&self.chosen_name(), self.running_emas().as_ref())
     }
 
     fn other_models(&self) -> Vec<(String, M)> {
         let emas = self.running_emas();
-        let model = |ema: &Running<M>| {
-            let read = self.reestimated(ema, &emas);
-            self.or_stop(read, || self.usable(ema))
+        let model = |name: &str| {
+            let read = self.reestimated(name, emas.as_ref());
+            self.or_stop(read, || self.usable(name, emas.as_ref()))
         };
-        let others = emas.iter().enumerate().filter(|(position, (name, _))| {
-            // The first weights are no average.
-            *position != self.chosen && (self.bema.is_none() || name != BEMA_FIRST)
-        });
-        others.map(|(_, ema)| (ema.0.clone(), model(ema))).collect()
+        let config = self.emas.config();
+        let others = config.names().enumerate();
+        let others = others.filter(|(position, _)| *position != self.chosen);
+        others
+            .map(|(_, name)| (name.to_string(), model(name)))
+            .collect()
     }
 
     /// `made`. After an error, which stops the run, a step needs something to run on all the same.
@@ -131,30 +127,20 @@ impl<M: Module, V> WithEma<M, V> {
         })
     }
 
-    /// The EMAs with their names, which are `None` before training has begun.
-    fn running_emas(&self) -> Vec<Running<M>> {
-        let running = self.emas.peek(|emas| emas.cloned());
-        let config = self.emas.config();
-        let ema = |name: &str| match &running {
-            Some(emas) => emas.ema(name).ok().cloned(),
-            None => None,
-        };
-        config
-            .names()
-            .map(|name| (name.to_string(), ema(name)))
-            .collect()
+    /// The EMAs, which are `None` before training has begun.
+    fn running_emas(&self) -> Option<EmaSet<M>> {
+        self.emas.peek(|emas| emas.cloned())
     }
 
-    /// The EMA model with the statistics that it is to have.
-    fn reestimated(&self, ema: &Running<M>, emas: &[Running<M>]) -> Result<M, EmaError> {
-        let running = ema.1.as_ref();
-        let reestimates = running.is_some_and(|ema| ema.config().policy.reestimates());
-        let averaged = match self.corrected(ema, emas) {
-            Some(corrected) => self.placed(corrected?, running.is_some_and(is_pinned)),
-            None => self.usable(ema),
+    /// The average with the statistics that it is to have.
+    fn reestimated(&self, name: &str, emas: Option<&EmaSet<M>>) -> Result<M, EmaError> {
+        let Some(emas) = emas else {
+            return Ok(self.online.valid());
         };
+        let ema = emas.ema(name)?;
+        let averaged = self.placed(emas.model(name, &self.online)?, is_pinned(ema));
         match &self.reestimation {
-            Some(reestimation) if reestimates => reestimation
+            Some(reestimation) if ema.config().policy.reestimates() => reestimation
                 .estimate(&averaged)
                 .map_err(|problem| EmaError::Reestimation { problem }),
             _ => Ok(averaged),
@@ -162,8 +148,8 @@ impl<M: Module, V> WithEma<M, V> {
     }
 
     /// The EMA model where the online model can take its place.
-    fn usable(&self, (_, ema): &Running<M>) -> M {
-        match ema {
+    fn usable(&self, name: &str, emas: Option<&EmaSet<M>>) -> M {
+        match emas.and_then(|emas| emas.ema(name).ok()) {
             Some(ema) => self.placed(ema.clone().into_model(), is_pinned(ema)),
             None => self.online.valid(),
         }
@@ -180,18 +166,6 @@ impl<M: Module, V> WithEma<M, V> {
             [device, _, ..] if is_pinned => averaged.to_device(&device.clone().without_autodiff()),
             _ => averaged,
         }
-    }
-
-    /// The EMA model without its lag, if that is wanted.
-    fn corrected(
-        &self,
-        (name, ema): &Running<M>,
-        emas: &[Running<M>],
-    ) -> Option<Result<M, EmaError>> {
-        let bema = self.bema.filter(|_| name == BEMA)?;
-        let (_, first) = emas.iter().find(|(name, _)| name == BEMA_FIRST)?;
-        let (ema, first) = (ema.as_ref()?, first.as_ref()?);
-        Some(bema_formed(&bema, ema, first, &self.online))
     }
 
     /// A snapshot without models yet, if there is one.

@@ -18,9 +18,7 @@ use burn::optim::{GradientsParams, ModuleOptimizer, MultiGradientsParams};
 use burn::tensor::Device;
 use burn::train::metric::Metric;
 use burn::train::{InferenceStep, Interrupter, LearnerModel, TrainOutput, TrainStep};
-use burn_ema::config::NamedConfig;
-use burn_ema::lag::{BEMA, BEMA_FIRST, Bema};
-use burn_ema::{Decay, EmaError, EmaSetConfig};
+use burn_ema::{EmaError, EmaSetConfig};
 
 pub use crate::learner::side_by_side::BothModels;
 
@@ -60,6 +58,10 @@ pub struct OneModel;
 /// Made with an [`EmaSetConfig`], it keeps any number of EMAs. The first of them, or the one that
 /// [`with_chosen`](Self::with_chosen) names, is *the* EMA above; with `side_by_side` all of them are
 /// validated, and [metrics of each](Self::metric_of) are shown.
+///
+/// BEMA, a double EMA and the mean of a window can be in the set ([`EmaSetConfig::with_bema`], for example), also alone: then
+/// these validate and are the result. [`ema`](Self::ema) is the EMA without the correction, and the block of the window that is
+/// being filled.
 ///
 /// # Write-back and running statistics
 ///
@@ -106,8 +108,6 @@ pub struct WithEma<M: Module, V = OneModel> {
     interrupter: Option<Interrupter>,
     reestimation: Option<Reestimation<M>>,
     vote: Option<Vote<M>>,
-    /// How the EMA called `bema` is corrected for its lag.
-    bema: Option<Bema>,
     weight: Option<UpdateWeight>,
     /// The EMA models of a [validation snapshot](Module::valid). A live wrapper keeps none: they would
     /// be old after the next step, and hold on to what that wants to change in place.
@@ -172,7 +172,6 @@ impl<M: Module> WithEma<M> {
             interrupter: None,
             reestimation: None,
             vote: None,
-            bema: None,
             weight: None,
             snapshot: None,
             mode: PhantomData,
@@ -203,7 +202,6 @@ impl<M: Module> WithEma<M> {
             interrupter,
             reestimation,
             vote,
-            bema,
             weight,
             snapshot,
             mode: _,
@@ -217,7 +215,6 @@ impl<M: Module> WithEma<M> {
             interrupter,
             reestimation,
             vote,
-            bema,
             weight,
             snapshot,
             mode: PhantomData,
@@ -243,7 +240,6 @@ impl<M: Module, V> WithEma<M, V> {
     ///
     /// If no EMA is called `name`.
     pub fn try_with_chosen(mut self, name: &str) -> Result<Self, EmaError> {
-        self.check_validates(name)?;
         self.monitor.find(name)?;
         let config = self.emas.config();
         let position = config.names().position(|known| known == name);
@@ -324,66 +320,6 @@ impl<M: Module, V> WithEma<M, V> {
         self
     }
 
-    /// Validates on BEMA, and returns it from [`into_ema`](Self::into_ema), instead of the EMA named
-    /// [`BEMA`](burn_ema::lag::BEMA): see [`lag`](burn_ema::lag). Create the EMAs with
-    /// [`bema_emas`](burn_ema::lag::bema_emas); the set may have other EMAs beside them.
-    ///
-    /// [`ema`](Self::ema) and [`emas`](Self::emas) return the EMAs without the correction. Compute BEMA from them with
-    /// [`bema_model`](burn_ema::lag::bema_model).
-    ///
-    /// # Errors
-    ///
-    /// If a field of `bema` is out of its range, the set lacks one of the two EMAs, the EMAs were created for another `Bema`,
-    /// or the [chosen](Self::with_chosen) EMA is [`BEMA_FIRST`](burn_ema::lag::BEMA_FIRST).
-    ///
-    /// # Example
-    ///
-    /// ```
-    /// use burn::nn::LinearConfig;
-    /// use burn_ema::EmaConfig;
-    /// use burn_ema::lag::{Bema, bema_emas};
-    /// use burn_ema_train::EmaExt;
-    ///
-    /// let model = LinearConfig::new(2, 2).init(&Default::default());
-    /// let bema = Bema::trl();
-    /// let model = model.with_ema(bema_emas(&bema, &EmaConfig::new())?).try_with_bema(bema)?;
-    /// # Ok::<(), burn_ema::EmaError>(())
-    /// ```
-    pub fn try_with_bema(mut self, bema: Bema) -> Result<Self, EmaError> {
-        bema.validate()?;
-        self.monitor.find(BEMA)?;
-        self.monitor.find(BEMA_FIRST)?;
-        let config = self.emas.config();
-        let expected = |name: &str| match name {
-            BEMA => Some(bema.decay()),
-            BEMA_FIRST => Some(Decay::constant(1.0)),
-            _ => None,
-        };
-        let is_other = config.emas.iter().any(|NamedConfig { name, config, .. }| {
-            let schedule = (bema.update_after, bema.update_freq);
-            expected(name).is_some_and(|decay| {
-                config.decay != decay || (config.start, config.interval) != schedule
-            })
-        });
-        let invalid = |problem: &str| EmaError::InvalidSet {
-            problem: problem.into(),
-        };
-        if is_other {
-            return Err(invalid(
-                "`bema` or `bema_first` has another decay, start or interval than this `Bema`: create the set with \
-                 `bema_emas` of this `Bema`",
-            ));
-        }
-        if config.emas[self.chosen].name == BEMA_FIRST {
-            return Err(invalid(
-                "the first weights of BEMA cannot validate: choose another EMA",
-            ));
-        }
-        self.bema = Some(bema);
-        self.snapshot = self.fresh_snapshot();
-        Ok(self)
-    }
-
     /// The data from which running statistics are computed before each validation and for the result, where a
     /// [`Policy`](burn_ema::Policy) says [`Reestimate`](burn_ema::policy::BufferAction::Reestimate): up to `batches` batches
     /// of `loader`, usually that of the training data. If no policy says so, the first training step fails.
@@ -459,19 +395,8 @@ impl<M: Module, V> WithEma<M, V> {
     /// # Ok::<(), burn_ema::EmaError>(())
     /// ```
     pub fn metric_of<Me: Metric>(&self, name: &str, metric: Me) -> Result<Averaged<Me>, EmaError> {
-        self.check_validates(name)?;
         self.monitor.of(name)?;
         Ok(Averaged::new(name, metric))
-    }
-
-    /// Checks that the EMA called `name` is not the first weights of BEMA.
-    fn check_validates(&self, name: &str) -> Result<(), EmaError> {
-        match self.bema.is_some() && name == BEMA_FIRST {
-            true => Err(EmaError::InvalidSet {
-                problem: "the first weights of BEMA do not validate: name another EMA".into(),
-            }),
-            false => Ok(()),
-        }
     }
 
     /// Runs an optimizer step and brings the EMAs up to date.
@@ -579,7 +504,6 @@ impl<M: Module, V> Clone for WithEma<M, V> {
             interrupter: self.interrupter.clone(),
             reestimation: self.reestimation.clone(),
             vote: self.vote.clone(),
-            bema: self.bema,
             weight: self.weight.clone(),
             snapshot: self.snapshot.clone(),
             mode: PhantomData,

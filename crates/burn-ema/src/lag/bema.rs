@@ -10,8 +10,6 @@ use crate::burn_facts::rank;
 use crate::error::EmaError;
 use crate::model::EmaModel;
 use crate::model::config::{EmaConfig, EmaPrecision};
-use crate::model::set::EmaSet;
-use crate::model::set::config::EmaSetConfig;
 use crate::model::update::{Update, Weight, update_all};
 
 /// BEMA of the weights of a model `M`: an EMA that is corrected for its lag when it is [read](Self::model). See the
@@ -85,7 +83,7 @@ impl<M: Module> BemaModel<M> {
     ///
     /// If `online` does not have the structure of the EMA, or an earlier update panicked.
     pub fn model(&self, online: &M) -> Result<M, EmaError> {
-        bema_formed(&self.bema, &self.ema, &self.first, online)
+        formed(&self.bema, &self.ema, &self.first, online)
     }
 
     /// The EMA, without the correction.
@@ -128,53 +126,8 @@ impl<M: Module> BemaModel<M> {
     }
 }
 
-/// The name, in an [`EmaSet`], of the EMA that BEMA corrects.
-pub const BEMA: &str = "bema";
-/// The name, in an [`EmaSet`], of the EMA that keeps the first weights: those at the end of the burn-in.
-pub const BEMA_FIRST: &str = "bema_first";
-
-/// Configures the two EMAs that BEMA needs, named [`BEMA`] and [`BEMA_FIRST`], in a set to which you can add other EMAs.
-/// [`bema_model`] computes BEMA from such a set.
-///
-/// The decay, start and interval come from `bema`, and those of `config` are not used.
-///
-/// # Errors
-///
-/// If a number of `bema` is out of its range, or `config` writes back.
-///
-/// # Example
-///
-/// ```
-/// use burn::nn::LinearConfig;
-/// use burn_ema::lag::{Bema, bema_emas, bema_model};
-/// use burn_ema::{Decay, EmaConfig};
-///
-/// let model = LinearConfig::new(2, 1).init(&Default::default());
-/// let bema = Bema::trl();
-/// let plain = EmaConfig::new().with_decay(Decay::half_life(100.0));
-/// let mut emas = bema_emas(&bema, &EmaConfig::new())?.with("plain", plain).init(&model);
-/// emas.update(&model)?;
-/// let averaged = bema_model(&bema, &emas, &model)?;
-/// # Ok::<(), burn_ema::EmaError>(())
-/// ```
-pub fn bema_emas(bema: &Bema, config: &EmaConfig) -> Result<EmaSetConfig, EmaError> {
-    bema.validate()?;
-    config.check_no_write_back()?;
-    let [ema, first] = configs(bema, config);
-    Ok(EmaSetConfig::new().with(BEMA, ema).with(BEMA_FIRST, first))
-}
-
-/// Computes BEMA from a set that has the EMAs of [`bema_emas`], and from the online weights.
-///
-/// # Errors
-///
-/// If the set lacks one of the EMAs, or as [`BemaModel::model`].
-pub fn bema_model<M: Module>(bema: &Bema, emas: &EmaSet<M>, online: &M) -> Result<M, EmaError> {
-    bema_formed(bema, emas.ema(BEMA)?, emas.ema(BEMA_FIRST)?, online)
-}
-
 /// The configurations of the EMA and of what keeps the first weights.
-fn configs(bema: &Bema, config: &EmaConfig) -> [EmaConfig; 2] {
+pub(crate) fn configs(bema: &Bema, config: &EmaConfig) -> [EmaConfig; 2] {
     let scheduled = |decay| {
         let config = config.clone().with_decay(decay);
         config
@@ -186,26 +139,12 @@ fn configs(bema: &Bema, config: &EmaConfig) -> [EmaConfig; 2] {
     [scheduled(bema.decay()), first]
 }
 
-/// Computes BEMA from its EMA, the first weights as [`bema_emas`] keeps them, and the online weights.
+/// BEMA of its EMA, the first weights as [`configs`] keeps them, and the online weights.
 ///
 /// # Errors
 ///
 /// As [`BemaModel::model`].
-///
-/// # Example
-///
-/// ```
-/// use burn::nn::LinearConfig;
-/// use burn_ema::EmaConfig;
-/// use burn_ema::lag::{BEMA, BEMA_FIRST, Bema, bema_emas, bema_formed};
-///
-/// let model = LinearConfig::new(2, 1).init(&Default::default());
-/// let bema = Bema::trl();
-/// let emas = bema_emas(&bema, &EmaConfig::new())?.init(&model);
-/// let averaged = bema_formed(&bema, emas.ema(BEMA)?, emas.ema(BEMA_FIRST)?, &model)?;
-/// # Ok::<(), burn_ema::EmaError>(())
-/// ```
-pub fn bema_formed<M: Module>(
+pub(crate) fn formed<M: Module>(
     bema: &Bema,
     ema: &EmaModel<M>,
     first: &EmaModel<M>,

@@ -62,11 +62,7 @@ impl<M: Module> DemaModel<M> {
     pub fn update(&mut self, model: &M) -> Result<Update, EmaError> {
         self.of_ema.check_whole()?;
         let update = self.ema.update(model)?;
-        match update {
-            Update::Copied { .. } => self.of_ema.follow(&self.ema, 1.0),
-            Update::Averaged { decay, .. } => self.of_ema.follow(&self.ema, 1.0 - decay),
-            Update::Waiting | Update::Skipped => self.of_ema.counters = self.ema.counters,
-        }
+        follow(&mut self.of_ema, &self.ema, update);
         Ok(update)
     }
 
@@ -76,17 +72,7 @@ impl<M: Module> DemaModel<M> {
     ///
     /// If an earlier update panicked.
     pub fn model(&self) -> Result<M, EmaError> {
-        self.ema.check_whole()?;
-        self.of_ema.check_whole()?;
-        Ok(self.ema.formed(false, |place, average| {
-            match self.of_ema.tensor_of(&self.ema, place) {
-                Some(slower) => {
-                    let twice = rank::scale(average, 2.0);
-                    rank::add(twice, rank::scale(slower, -1.0))
-                }
-                None => average,
-            }
-        }))
+        formed(&self.ema, &self.of_ema)
     }
 
     /// The EMA, without the correction.
@@ -113,4 +99,32 @@ impl<M: Module> DemaModel<M> {
             of_ema: self.of_ema.with_device(device),
         }
     }
+}
+
+/// Does to the EMA of an EMA what an update has done to that.
+pub(crate) fn follow<M: Module>(of_ema: &mut EmaModel<M>, ema: &EmaModel<M>, update: Update) {
+    match update {
+        Update::Copied { .. } => of_ema.follow(ema, 1.0),
+        Update::Averaged { decay, .. } => of_ema.follow(ema, 1.0 - decay),
+        Update::Waiting | Update::Skipped => of_ema.counters = ema.counters,
+    }
+}
+
+/// Twice an EMA, less the EMA of it.
+///
+/// # Errors
+///
+/// If an earlier update panicked.
+pub(crate) fn formed<M: Module>(ema: &EmaModel<M>, of_ema: &EmaModel<M>) -> Result<M, EmaError> {
+    ema.check_whole()?;
+    of_ema.check_whole()?;
+    Ok(
+        ema.formed(false, |place, average| match of_ema.tensor_of(ema, place) {
+            Some(slower) => {
+                let twice = rank::scale(average, 2.0);
+                rank::add(twice, rank::scale(slower, -1.0))
+            }
+            None => average,
+        }),
+    )
 }

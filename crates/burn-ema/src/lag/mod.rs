@@ -13,11 +13,13 @@
 //!
 //! Both keep up to twice the memory of an EMA, and `model` creates one model more. Only trainable parameters are corrected.
 //! Buffers are those of the EMA, because a corrected variance could be negative; so are frozen parameters, integers and
-//! booleans. Both are Burn modules: their records hold all that is kept, and a resumed run goes on bit for bit.
+//! booleans. Both are Burn modules: their records hold all that is kept, and a resumed run goes on bit for bit. An
+//! [`EmaSet`](crate::EmaSet), and with it Burn's Learner, keeps them beside other EMAs:
+//! [`EmaSetConfig::with_bema`](crate::EmaSetConfig::with_bema), [`with_dema`](crate::EmaSetConfig::with_dema).
 
-mod bema;
-mod dema;
+pub(crate) mod bema;
+pub(crate) mod dema;
 
-pub use bema::{BEMA, BEMA_FIRST, BemaModel, bema_emas, bema_formed, bema_model};
+pub use bema::BemaModel;
 pub use burn_ema_rules::bema::{Bema, BemaConvention};
 pub use dema::DemaModel;

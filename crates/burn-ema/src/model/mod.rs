@@ -5,7 +5,6 @@ pub(crate) mod config;
 pub(crate) mod exchange;
 pub(crate) mod formed;
 pub(crate) mod module;
-pub(crate) mod set;
 pub(crate) mod update;
 pub(crate) mod view;
 pub(crate) mod write_back;

@@ -1,7 +1,10 @@
 //! Several EMAs of one model.
 
+mod average;
 pub(crate) mod config;
 mod module;
+
+use std::convert::Infallible;
 
 use burn::module::Module;
 use burn::tensor::Device;
@@ -9,11 +12,12 @@ use burn::tensor::Device;
 use crate::error::EmaError;
 use crate::model::EmaModel;
 use crate::model::config::EmaConfig;
-use crate::model::set::config::{EmaSetConfig, NamedConfig};
 use crate::model::update::{Update, Weight, update_all};
+use crate::set::average::{Average, AverageKind};
+use crate::set::config::{EmaSetConfig, NamedConfig};
 
 /// Several EMAs of one model, each with its own decay schedule and a name, updated together. Created by
-/// [`EmaSetConfig::init`].
+/// [`EmaSetConfig::init`]. BEMA, double EMAs and windows can be among them.
 ///
 /// An update visits the model once, reads each tensor once for all EMAs that are kept on one device, and looks
 /// for NaN once for those that average the same tensors. Each EMA is bit for bit what it would be alone.
@@ -48,7 +52,7 @@ pub struct EmaSet<M: Module> {
 #[derive(Clone, Debug)]
 struct Named<M: Module> {
     name: String,
-    ema: EmaModel<M>,
+    average: Average<M>,
 }
 
 impl<M: Module> EmaSet<M> {
@@ -58,14 +62,16 @@ impl<M: Module> EmaSet<M> {
     ) -> Result<Self, EmaError> {
         config.validate()?;
         let mut members: Vec<Named<M>> = Vec::new();
-        for NamedConfig { name, config } in &config.emas {
-            let mut ema = init(config)?;
-            if let Some(first) = members.first() {
-                ema.plan.share_places(&first.ema.plan);
+        for NamedConfig { name, config, kind } in &config.emas {
+            let mut average = Average::new(*kind, config, &mut init)?;
+            let first = members.first().map_or(&average, |first| &first.average);
+            let plan = first.ema.plan.clone();
+            for ema in average.emas_mut() {
+                ema.plan.share_places(&plan);
             }
             members.push(Named {
                 name: name.clone(),
-                ema,
+                average,
             });
         }
         Ok(Self { members })
@@ -83,8 +89,7 @@ impl<M: Module> EmaSet<M> {
     ///
     /// As [`EmaModel::update`].
     pub fn update(&mut self, model: &M) -> Result<Vec<Update>, EmaError> {
-        let mut emas: Vec<&mut EmaModel<M>> = self.emas_mut().collect();
-        update_all(&mut emas, model, Weight::One)
+        self.update_by(model, Weight::One)
     }
 
     /// Updates every EMA with the update weight `weight`, as [`EmaModel::update_weighted`] does. Every EMA must have the decay
@@ -92,14 +97,42 @@ impl<M: Module> EmaSet<M> {
     ///
     /// # Errors
     ///
-    /// As [`EmaModel::update_weighted`], for the first EMA that returns an error. No EMA has changed then.
+    /// As [`EmaModel::update_weighted`], for the first EMA that returns an error; and [`EmaError::InvalidSet`] if the set has a
+    /// window, which counts updates. No EMA has changed then.
     ///
     /// # Panics
     ///
     /// As [`EmaModel::update`].
     pub fn update_weighted(&mut self, model: &M, weight: f64) -> Result<Vec<Update>, EmaError> {
-        let mut emas: Vec<&mut EmaModel<M>> = self.emas_mut().collect();
-        update_all(&mut emas, model, Weight::Of(weight))
+        let is_window = |member: &&Named<M>| matches!(member.average.kind, AverageKind::Window(_));
+        if let Some(Named { name, .. }) = self.members.iter().find(is_window) {
+            return Err(EmaError::InvalidSet {
+                problem: format!(
+                    "updates of `{name}`, a window, have no weights: call `update`, or keep the window in another set"
+                ),
+            });
+        }
+        self.update_by(model, Weight::Of(weight))
+    }
+
+    fn update_by(&mut self, model: &M, weight: Weight) -> Result<Vec<Update>, EmaError> {
+        for member in &self.members {
+            member.average.check_whole()?;
+        }
+        let members = self.members.iter_mut();
+        let mut emas: Vec<&mut EmaModel<M>> = members
+            .flat_map(|member| member.average.updated_mut())
+            .collect();
+        let mut all = update_all(&mut emas, model, weight)?.into_iter();
+        let mut updates = Vec::with_capacity(self.members.len());
+        for Named { average, .. } in &mut self.members {
+            let of_average = all.by_ref().take(average.updated_mut().count());
+            let update = of_average.reduce(|first, _| first);
+            let update = update.expect("each EMA was updated");
+            average.after(update);
+            updates.push(update);
+        }
+        Ok(updates)
     }
 
     /// Makes every EMA a copy of `model`, as [`EmaModel::copy_from`] does.
@@ -136,13 +169,41 @@ impl<M: Module> EmaSet<M> {
         Ok(is_written)
     }
 
-    /// The EMA called `name`.
+    /// The average called `name`, in inference mode: its [`EmaModel::model`] if it is an EMA; BEMA, the double EMA or the mean
+    /// of the window otherwise. BEMA is read beside `online`, the model that is trained, and the others do not look at it.
+    ///
+    /// # Errors
+    ///
+    /// If no average has this name, BEMA is read beside a model of another structure, or an earlier update panicked.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use burn::nn::LinearConfig;
+    /// use burn_ema::window::Window;
+    /// use burn_ema::{Decay, EmaConfig, EmaSetConfig};
+    ///
+    /// let model = LinearConfig::new(2, 1).init(&Default::default());
+    /// let mut averages = EmaSetConfig::new()
+    ///     .with_dema("dema", EmaConfig::new().with_decay(Decay::half_life(100.0)))
+    ///     .with_window("window", Window::of(1_000), EmaConfig::new())
+    ///     .init(&model);
+    /// averages.update(&model)?;
+    /// let mean = averages.model("window", &model)?;
+    /// # Ok::<(), burn_ema::EmaError>(())
+    /// ```
+    pub fn model(&self, name: &str, online: &M) -> Result<M, EmaError> {
+        self.members[self.position(name)?].average.model(online)
+    }
+
+    /// The EMA called `name`: without its correction if it is BEMA or a double EMA, and the block that is being filled if it is
+    /// a window.
     ///
     /// # Errors
     ///
     /// If no EMA has this name.
     pub fn ema(&self, name: &str) -> Result<&EmaModel<M>, EmaError> {
-        Ok(&self.members[self.position(name)?].ema)
+        Ok(&self.members[self.position(name)?].average.ema)
     }
 
     /// The EMA called `name`, to change it alone: to re-estimate its statistics, for example.
@@ -152,7 +213,7 @@ impl<M: Module> EmaSet<M> {
     /// If no EMA has this name.
     pub fn ema_mut(&mut self, name: &str) -> Result<&mut EmaModel<M>, EmaError> {
         let position = self.position(name)?;
-        Ok(&mut self.members[position].ema)
+        Ok(&mut self.members[position].average.ema)
     }
 
     /// The EMA called `name`, without the others.
@@ -162,18 +223,18 @@ impl<M: Module> EmaSet<M> {
     /// If no EMA has this name.
     pub fn into_ema(mut self, name: &str) -> Result<EmaModel<M>, EmaError> {
         let position = self.position(name)?;
-        Ok(self.members.swap_remove(position).ema)
+        Ok(self.members.swap_remove(position).average.ema)
     }
 
     /// The first EMA.
     pub fn first(&self) -> &EmaModel<M> {
-        &self.members[0].ema
+        &self.members[0].average.ema
     }
 
     /// Name and EMA, in their order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &EmaModel<M>)> {
         let members = self.members.iter();
-        members.map(|member| (member.name.as_str(), &member.ema))
+        members.map(|member| (member.name.as_str(), &member.average.ema))
     }
 
     /// The names of the EMAs, in their order.
@@ -183,10 +244,10 @@ impl<M: Module> EmaSet<M> {
 
     /// The configuration that the EMAs were created with.
     pub fn config(&self) -> EmaSetConfig {
-        let add = |set: EmaSetConfig, (name, ema): (&str, &EmaModel<M>)| {
-            set.with(name, ema.config().clone())
+        let add = |set: EmaSetConfig, Named { name, average }: &Named<M>| {
+            set.with_kind(name, average.ema.config().clone(), average.kind)
         };
-        self.iter().fold(EmaSetConfig::new(), add)
+        self.members.iter().fold(EmaSetConfig::new(), add)
     }
 
     /// Moves the EMAs to `device` and keeps them there, wherever the model is.
@@ -201,22 +262,37 @@ impl<M: Module> EmaSet<M> {
     }
 
     fn each(self, change: impl Fn(EmaModel<M>) -> EmaModel<M>) -> Self {
-        let change = |Named { name, ema }| Named {
-            name,
-            ema: change(ema),
-        };
-        Self {
-            members: self.members.into_iter().map(change).collect(),
+        let changed = self.try_each(|_, ema| Ok::<_, Infallible>(change(ema)));
+        changed.unwrap_or_else(|never| match never {})
+    }
+
+    /// Changes each EMA, which is told the name of its average and its place there.
+    fn try_each<E>(
+        self,
+        mut change: impl FnMut((&str, &str), EmaModel<M>) -> Result<EmaModel<M>, E>,
+    ) -> Result<Self, E> {
+        let mut members = Vec::with_capacity(self.members.len());
+        for Named { name, average } in self.members {
+            let average = average.try_map(|place, ema| change((&name, place), ema))?;
+            members.push(Named { name, average });
         }
+        Ok(Self { members })
+    }
+
+    /// All that the averages keep.
+    fn emas(&self) -> impl Iterator<Item = &EmaModel<M>> {
+        let members = self.members.iter();
+        members.flat_map(|member| member.average.emas().map(|(_, ema)| ema))
     }
 
     fn emas_mut(&mut self) -> impl Iterator<Item = &mut EmaModel<M>> {
-        self.members.iter_mut().map(|member| &mut member.ema)
+        let members = self.members.iter_mut();
+        members.flat_map(|member| member.average.emas_mut())
     }
 
     fn check_alike(&self, model: &M) -> Result<(), EmaError> {
-        let mut emas = self.members.iter();
-        emas.try_for_each(|member| member.ema.read_alike(model).map(drop))
+        self.emas()
+            .try_for_each(|ema| ema.read_alike(model).map(drop))
     }
 
     fn position(&self, name: &str) -> Result<usize, EmaError> {

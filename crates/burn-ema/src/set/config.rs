@@ -3,13 +3,17 @@
 use burn::config::Config;
 use burn::module::Module;
 use burn::tensor::Device;
+use burn_ema_rules::bema::Bema;
 use serde::{Deserialize, Serialize};
+
+pub use crate::set::average::AverageKind;
 
 use crate::error::EmaError;
 use crate::model::config::EmaConfig;
-use crate::model::set::EmaSet;
+use crate::set::EmaSet;
+use crate::window::Window;
 
-/// Configuration of an [`EmaSet`]: an [`EmaConfig`] for each EMA, under a name.
+/// Configuration of an [`EmaSet`]: an [`EmaConfig`] for each average, under a name.
 ///
 /// # Example
 ///
@@ -42,8 +46,11 @@ pub struct NamedConfig {
     /// Its name, which is part of paths in records and logs: anything without a dot or slash. May be empty if it is the only
     /// one; the record is then that of an [`EmaModel`](crate::EmaModel).
     pub name: String,
-    /// Its configuration.
+    /// Its configuration. BEMA does not use its decay, start and interval, and a window not its decay.
     pub config: EmaConfig,
+    /// What it averages. Default: an EMA of the weights.
+    #[serde(default)]
+    pub kind: AverageKind,
 }
 
 impl Config for EmaSetConfig {}
@@ -69,9 +76,53 @@ impl EmaSetConfig {
 
     /// Adds an EMA.
     #[must_use]
-    pub fn with(mut self, name: impl Into<String>, config: EmaConfig) -> Self {
+    pub fn with(self, name: impl Into<String>, config: EmaConfig) -> Self {
+        self.with_kind(name, config, AverageKind::Ema)
+    }
+
+    /// Adds [BEMA](crate::lag::BemaModel), whose decay, start and interval come from `bema`.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use burn::nn::LinearConfig;
+    /// use burn_ema::lag::Bema;
+    /// use burn_ema::{Decay, EmaConfig, EmaSetConfig};
+    ///
+    /// let model = LinearConfig::new(2, 1).init(&Default::default());
+    /// let mut averages = EmaSetConfig::new()
+    ///     .with("ema", EmaConfig::new().with_decay(Decay::half_life(100.0)))
+    ///     .with_bema("bema", Bema::trl(), EmaConfig::new())
+    ///     .init(&model);
+    /// averages.update(&model)?;
+    /// let to_evaluate = averages.model("bema", &model)?;
+    /// # Ok::<(), burn_ema::EmaError>(())
+    /// ```
+    #[must_use]
+    pub fn with_bema(self, name: impl Into<String>, bema: Bema, config: EmaConfig) -> Self {
+        self.with_kind(name, config, AverageKind::Bema(bema))
+    }
+
+    /// Adds a [double EMA](crate::lag::DemaModel).
+    #[must_use]
+    pub fn with_dema(self, name: impl Into<String>, config: EmaConfig) -> Self {
+        self.with_kind(name, config, AverageKind::Dema)
+    }
+
+    /// Adds the [mean of a window](crate::window::WindowModel). The decay of `config` is not used.
+    #[must_use]
+    pub fn with_window(self, name: impl Into<String>, window: Window, config: EmaConfig) -> Self {
+        self.with_kind(name, config, AverageKind::Window(window))
+    }
+
+    pub(super) fn with_kind(
+        mut self,
+        name: impl Into<String>,
+        config: EmaConfig,
+        kind: AverageKind,
+    ) -> Self {
         let name = name.into();
-        self.emas.push(NamedConfig { name, config });
+        self.emas.push(NamedConfig { name, config, kind });
         self
     }
 
@@ -145,7 +196,13 @@ impl EmaSetConfig {
                     "`{name}` cannot be the name of an EMA, which is part of paths: write a name without dots and slashes"
                 ));
             }
-            ema.config.validate()?;
+            if name.is_empty() && ema.kind != AverageKind::Ema {
+                return invalid(
+                    "BEMA, a double EMA and a window are kept in several parts: give the average a name"
+                        .into(),
+                );
+            }
+            ema.kind.validate(&ema.config)?;
         }
         let writing = self.emas.iter();
         match writing

@@ -1,5 +1,6 @@
 //! Several EMAs as one Burn module, with one record.
 
+use std::convert::Infallible;
 use std::fmt;
 
 use burn::module::{
@@ -11,11 +12,10 @@ use burn::tensor::Device;
 
 use crate::burn_facts::{records, walkers};
 use crate::error::EmaError;
-use crate::model::EmaModel;
 use crate::model::config::{EmaPrecision, MissingEma};
-use crate::model::set::{EmaSet, Named};
 use crate::record::content::{Content, group_in};
 use crate::record::traverse::{Recorded, Traverse};
+use crate::set::{EmaSet, Named};
 
 const CONTAINER: &str = "Struct:EmaSet";
 
@@ -53,9 +53,9 @@ impl<M: Module> EmaSet<M> {
             };
             // What happens to compensations is for each EMA to say.
             let is_whole = !found.paths.contains(&None)
-                && self.members.iter().zip(&found.paths).all(|(member, path)| {
+                && self.emas().zip(&found.paths).all(|(ema, path)| {
                     let found = content.compensations(path.as_deref().unwrap_or_default());
-                    found.is_empty() && member.ema.config().precision != EmaPrecision::Compensated
+                    found.is_empty() && ema.config().precision != EmaPrecision::Compensated
                 });
             let loaded = match !is_whole {
                 // Each part leaves the others unused.
@@ -82,7 +82,7 @@ impl<M: Module> EmaSet<M> {
     ) -> Result<Self, RecordError> {
         let content = Content::of(record);
         let mut paths = paths.iter();
-        self.try_each(|ema| match paths.next().cloned().flatten() {
+        self.try_each(|_, ema| match paths.next().cloned().flatten() {
             Some(path) => ema.load_at(&path, &content, record.clone()),
             None => {
                 let mut ema = ema.at_the_beginning();
@@ -97,7 +97,7 @@ impl<M: Module> EmaSet<M> {
     /// The set, unless the record that was mapped onto it does not fit.
     #[doc(hidden)]
     pub fn loaded(self) -> Result<Self, RecordError> {
-        self.try_each(EmaModel::loaded)
+        self.try_each(|_, ema| ema.loaded())
     }
 
     fn find(&self, content: &Content, path: &str) -> Result<Option<Found>, EmaError> {
@@ -116,31 +116,27 @@ impl<M: Module> EmaSet<M> {
             paths: Vec::new(),
             others: known.clone(),
         };
-        for Named { name, ema } in &self.members {
+        for Named { name, average } in &self.members {
             let at = joined(path, name);
-            let is_there = content.has(&at);
-            if !is_there && ema.config().missing_ema == MissingEma::Error {
-                return Err(EmaError::MissingEmaOf {
-                    name: name.clone(),
-                    known,
-                });
+            let places = average.emas().map(|(place, _)| place);
+            let are_there: Vec<(&str, bool)> = places
+                .map(|place| (place, content.has(&joined(&at, place))))
+                .collect();
+            let is_any = are_there.iter().any(|(_, is_there)| *is_there);
+            for (place, is_there) in are_there {
+                // Parts of one average begin together.
+                if !is_there && (is_any || average.ema.config().missing_ema == MissingEma::Error) {
+                    return Err(EmaError::MissingEmaOf {
+                        name: joined(name, place),
+                        known,
+                    });
+                }
+                let at = joined(&at, place);
+                found.others.retain(|other| *other != at);
+                found.paths.push(is_there.then_some(at));
             }
-            found.others.retain(|other| *other != at);
-            found.paths.push(is_there.then_some(at));
         }
         Ok(Some(found))
-    }
-
-    fn try_each(
-        self,
-        mut change: impl FnMut(EmaModel<M>) -> Result<EmaModel<M>, RecordError>,
-    ) -> Result<Self, RecordError> {
-        let mut members = Vec::new();
-        for Named { name, ema } in self.members {
-            let ema = change(ema)?;
-            members.push(Named { name, ema });
-        }
-        Ok(Self { members })
     }
 }
 
@@ -165,32 +161,35 @@ fn joined(path: &str, name: &str) -> String {
     }
 }
 
+/// The path of an EMA in the record of a set, part by part.
+fn parts<'a>(name: &'a str, place: &'a str) -> impl DoubleEndedIterator<Item = &'a str> {
+    let parts = [name, place].into_iter();
+    parts.filter(|part| !part.is_empty())
+}
+
 impl<M: Module> Traverse for EmaSet<M> {
     fn visit<V: ModuleVisitor>(&self, visitor: &mut V) {
-        for Named { name, ema } in &self.members {
-            if name.is_empty() {
+        for Named { name, average } in &self.members {
+            for (place, ema) in average.emas() {
+                parts(name, place).for_each(|part| visitor.enter_module(part, CONTAINER));
                 Traverse::visit(ema, visitor);
-                continue;
+                parts(name, place)
+                    .rev()
+                    .for_each(|part| visitor.exit_module(part, CONTAINER));
             }
-            visitor.enter_module(name, CONTAINER);
-            Traverse::visit(ema, visitor);
-            visitor.exit_module(name, CONTAINER);
         }
     }
 
     fn map<Mapper: ModuleMapper>(self, mapper: &mut Mapper) -> Self {
-        let mut members = Vec::new();
-        for Named { name, ema } in self.members {
-            if !name.is_empty() {
-                mapper.enter_module(&name, CONTAINER);
-            }
+        let mapped = self.try_each(|(name, place), ema| {
+            parts(name, place).for_each(|part| mapper.enter_module(part, CONTAINER));
             let ema = Traverse::map(ema, mapper);
-            if !name.is_empty() {
-                mapper.exit_module(&name, CONTAINER);
-            }
-            members.push(Named { name, ema });
-        }
-        Self { members }
+            parts(name, place)
+                .rev()
+                .for_each(|part| mapper.exit_module(part, CONTAINER));
+            Ok::<_, Infallible>(ema)
+        });
+        mapped.unwrap_or_else(|never| match never {})
     }
 }
 
@@ -210,10 +209,8 @@ impl<M: Module> Module for EmaSet<M> {
     }
 
     fn collect_devices(&self, devices: Devices) -> Devices {
-        let members = self.members.iter();
-        members.fold(devices, |devices, member| {
-            member.ema.collect_devices(devices)
-        })
+        self.emas()
+            .fold(devices, |devices, ema| ema.collect_devices(devices))
     }
 
     fn fork(self, device: &Device) -> Self {
@@ -249,7 +246,7 @@ impl<M: Module> Module for EmaSet<M> {
         if let [Named { name, .. }] = self.members.as_slice()
             && name.is_empty()
         {
-            return self.try_each(|ema| ema.try_load_record(record.clone()));
+            return self.try_each(|_, ema| ema.try_load_record(record.clone()));
         }
         let whole = |record| Recorded(self.clone()).try_load_record(record)?.0.loaded();
         let parts = |record: ModuleRecord, paths: &[Option<String>]| {
@@ -257,7 +254,7 @@ impl<M: Module> Module for EmaSet<M> {
         };
         match self.try_load_as("", record.clone(), whole, parts)? {
             Some(loaded) => Ok(loaded),
-            None => self.try_each(|ema| ema.try_load_record(record.clone())),
+            None => self.try_each(|_, ema| ema.try_load_record(record.clone())),
         }
     }
 }
@@ -269,7 +266,7 @@ impl<M: Module + ModuleDisplay> ModuleDisplayDefault for EmaSet<M> {
                 "" => "ema",
                 name => name,
             };
-            content.add(name, &member.ema)
+            content.add(name, &member.average.ema)
         };
         let content = content.set_top_level_type("EmaSet");
         self.members.iter().fold(content, named).optional()
