@@ -88,4 +88,12 @@ impl Batch<Dispatch> {
             keys: Vec::new(),
         }
     }
+
+    pub(crate) fn add(&mut self, value: BridgeTensor, source: usize, weight: f64) {
+        self.averages.push(Member {
+            value: value.into_parts().1,
+            source,
+            weight,
+        });
+    }
 }

@@ -18,8 +18,7 @@ pub trait LerpOps: Backend {
     /// `value + (source - value) * weight` for every average, in their order.
     ///
     /// A value that nobody else holds changes in place; otherwise its other holders keep what it was. Dtypes are
-    /// those that [`lerp`](crate::lerp) lets through: f32 and f64 of the source's dtype, and f32 of a source of
-    /// half precision.
+    /// those that [`lerp`](crate::lerp) lets through: f32 of f32 and half precision, and f64 of any of these and f64.
     // Without any of the features above there is nothing that uses it.
     #[allow(unused_variables)]
     fn lerp_batch(#[extension_type] batch: Batch<Self>) -> Vec<FloatTensor<Self>>;

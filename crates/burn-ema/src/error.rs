@@ -228,6 +228,18 @@ pub enum EmaError {
         found: DType,
     },
 
+    /// A record has an average of a set, but not all that it consists of.
+    #[error(
+        "the record has no `{part}`, a part of the average `{name}`, which it has: `{name}` was saved as another kind of average. \
+         Configure that kind, or give this one another name"
+    )]
+    MissingPart {
+        /// Name of the average.
+        name: String,
+        /// What the record lacks.
+        part: String,
+    },
+
     /// A record has compensations, which the EMA does not keep.
     #[error(
         "the record has a compensation for `{path}`, which an EMA of precision {precision} does not keep: configure \

@@ -18,7 +18,6 @@ use burn_ema_rules::decay::Decay;
 use serde::{Deserialize, Serialize};
 
 use crate::burn_facts::rank;
-use crate::counters::Counters;
 use crate::error::EmaError;
 use crate::model::EmaModel;
 use crate::model::config::EmaConfig;
@@ -222,12 +221,9 @@ pub(crate) fn turn<M: Module>(
 ) {
     let is_averaged = matches!(update, Update::Averaged { .. });
     if is_averaged && window.is_full(count(block), block.num_updates()) {
-        std::mem::swap(block, before);
         // The run goes on; of a block without weight the next update is a copy.
-        block.counters = Counters {
-            weight: 0.0,
-            ..before.counters
-        };
+        *before = block.clone();
+        block.counters.weight = 0.0;
     }
 }
 

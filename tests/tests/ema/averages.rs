@@ -3,12 +3,13 @@
 use burn::config::Config;
 use burn::module::Module;
 use burn::store::ModuleRecord;
+use burn::tensor::DType;
 use burn_ema::config::{EmaPrecision, MissingEma};
 use burn_ema::lag::{Bema, BemaModel, DemaModel};
 use burn_ema::window::{Window, WindowModel};
 use burn_ema::write_back::WriteBack;
 use burn_ema::{Decay, EmaConfig, EmaModel, EmaSet, EmaSetConfig};
-use burn_ema_tests::backend::{device, elsewhere};
+use burn_ema_tests::backend::{device, elsewhere, has_dtype};
 use burn_ema_tests::models::Weights;
 use burn_ema_tests::snapshot::{assert_same_values, numbers_at};
 
@@ -34,7 +35,6 @@ fn all(config: &EmaConfig) -> EmaSetConfig {
         .with_window("window", Window::of(3), config.clone())
 }
 
-/// 0, 1, 3, 2, 5, 7, 4, 8, 6: what the models of `frontier` values pass through, and a little more.
 fn passed() -> Vec<Weights> {
     let numbers = [1.0, 3.0, 2.0, 5.0, 7.0, 4.0, 8.0, 6.0, 9.0, 7.5, 0.1_f32];
     numbers.map(|x| model(&[x, -x / 3.0])).into()
@@ -88,8 +88,7 @@ fn each_average_of_a_set_is_what_it_is_alone() {
     }
 }
 
-/// DEMA 2E - EMA(E) at a decay of 0.9 over 1, 3, 2, 5, 7, 4, 8, 6, from a first weight of 1: values of `frontier`, that are
-/// worked out in f64.
+/// 2E - EMA(E) at a decay of 0.9, worked out in f64.
 #[test]
 fn double_ema_of_a_set_has_its_known_values() {
     let expected = [
@@ -150,7 +149,10 @@ fn what_a_record_lacks_is_an_error_or_begins_as_a_whole() {
     for missing in [MissingEma::Error, MissingEma::StartFromWeights] {
         let error = two(missing).try_load_record(record.clone()).unwrap_err();
         let error = error.to_string();
-        assert!(error.contains("`dema.of_ema`"), "{error}");
+        assert!(
+            error.contains("no `dema.of_ema`, a part of the average `dema`"),
+            "{error}"
+        );
     }
     let plain = EmaSetConfig::new()
         .with("ema", config())
@@ -190,6 +192,64 @@ fn averages_start_again_and_live_elsewhere() {
         }
     }
     assert_eq!(pinned.device(), Some(elsewhere()));
+}
+
+/// The EMA of a window is the last block that has anything in it.
+#[test]
+fn ema_of_a_window_is_no_older_than_the_window() {
+    let set = EmaSetConfig::new().with_window("window", Window::of(3), config());
+    let set = updated(
+        set.init(&model(&[0.0])),
+        &[1.0, 2.0, 6.0].map(|x| model(&[x])),
+    );
+    let block = numbers_at(set.ema("window").unwrap().model(), "w");
+    assert_eq!(block, [3.0]);
+    assert_eq!(
+        numbers_at(&set.model("window", &model(&[9.0])).unwrap(), "w"),
+        block
+    );
+}
+
+/// In bf16 the way from 1 to 1.001 would be none, and twice 1.004 less 1.002 not 1.006.
+#[test]
+fn averages_of_emas_in_bf16_are_formed_in_f32() {
+    if !has_dtype(DType::BF16, "averages_of_emas_in_bf16_are_formed_in_f32") {
+        return;
+    }
+    let config = config().with_precision(EmaPrecision::StochasticBf16 { seed: 1 });
+    let each_step = Bema {
+        update_freq: 1,
+        ..Bema::trl()
+    };
+    let set = EmaSetConfig::new().with_bema("bema", each_step, config.clone());
+    let (first, online) = (model(&[1.0]), model(&[1.001]));
+    let mut set = set.init(&first);
+    set.update(&online).unwrap();
+    let ema = numbers_at(set.ema("bema").unwrap().model(), "w")[0];
+    let expected = ema + each_step.correction(1) * 0.001;
+    let found = numbers_at(&set.model("bema", &online).unwrap(), "w")[0];
+    assert!((found - expected).abs() < 1e-6, "{found} is not {expected}");
+
+    let ema = config.init(&first);
+    let mut written = online.clone();
+    ema.write_back(&mut written, 0.5).unwrap();
+    assert!((numbers_at(&written, "w")[0] - 1.0005).abs() < 1e-6);
+}
+
+/// As without compensations: what is not used of a record is an error.
+#[test]
+fn compensated_sets_are_strict() {
+    let models = |count: usize| vec![model(&[1.0]); count];
+    let set = |count| {
+        EmaSetConfig::new()
+            .with("a", config().with_precision(EmaPrecision::Compensated))
+            .with("b", config())
+            .init(&models(count))
+    };
+    let record = set(2).into_record();
+    assert!(set(2).try_load_record(record.clone()).is_ok());
+    let error = set(1).try_load_record(record).unwrap_err().to_string();
+    assert!(error.contains("Unused tensors"), "{error}");
 }
 
 #[test]
@@ -239,7 +299,7 @@ fn what_cannot_be_is_an_error() {
         .unwrap_err()
         .to_string();
     assert!(
-        error.contains("updates of `w`, a window, have no weights"),
+        error.contains("in means only, and `w` is Window"),
         "{error}"
     );
     assert_eq!(set.first().num_updates(), 0);

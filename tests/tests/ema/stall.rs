@@ -137,7 +137,7 @@ fn mean_of_many_updates_still_moves() {
     }
 }
 
-/// From 1 to 2 in 4,000 updates, for three weights: frontier values of bf16 rounded to the nearest, of f32, and of the mean and
+/// From 1 to 2 in 4,000 updates, for three weights: known values of bf16 rounded to the nearest, of f32, and of the mean and
 /// deviation of 4,096 elements that are rounded stochastically.
 #[test]
 fn bf16_that_is_rounded_stochastically_moves_without_bias() {
@@ -419,7 +419,16 @@ fn compensation_goes_where_its_ema_goes() {
         }),
         1
     );
-    // A copy of the model has lost nothing.
+    assert_eq!(after(&|ema| ema.materialize()), 1);
+    // A copy of the model has lost nothing, also if it shares the memory of the EMA.
+    assert_eq!(
+        after(&|mut ema| {
+            let handed_out = ema.model().clone();
+            ema.restart(&handed_out).unwrap();
+            ema
+        }),
+        2
+    );
     assert_eq!(
         after(&|mut ema| {
             ema.copy_from(&model(&[1.0])).unwrap();
@@ -565,7 +574,10 @@ fn stalling_is_told_for_each_precision() {
     );
     assert!(below(EmaPrecision::F64, DType::F32) < 2e-12);
     assert!(below(EmaPrecision::Compensated, DType::BF16) < 1e-10);
-    assert_eq!(below(STOCHASTIC, DType::F32), 0.0);
+    assert_eq!(
+        below(STOCHASTIC, DType::BF16),
+        below(EmaPrecision::AtLeastF32, DType::F32)
+    );
     assert_near(
         &[below(EmaPrecision::SameAsModel, DType::BF16)],
         &[2.0_f64.powi(-8) / 1e-4],

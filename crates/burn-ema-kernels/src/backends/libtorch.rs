@@ -44,7 +44,7 @@ impl LerpOps for LibTorch {
     }
 
     fn lerp_compensated(batch: Batch<Self>) -> Vec<TchTensor> {
-        let sources = in_rows(batch.sources);
+        let sources = in_rows(&batch.sources);
         let members = batch.averages.into_iter().zip(batch.compensations);
         let mut averages: Vec<_> = members
             .map(|(average, compensation)| {
@@ -71,7 +71,7 @@ impl LerpOps for LibTorch {
     fn lerp_stochastic(batch: Batch<Self>) -> Vec<TchTensor> {
         // The hash is for processors, and for kernels of CubeCL.
         let at_hand = |tensor: &Tensor| tensor.to_device(Device::Cpu);
-        let sources: Vec<_> = in_rows(batch.sources).iter().map(at_hand).collect();
+        let sources: Vec<_> = in_rows(&batch.sources).iter().map(at_hand).collect();
         let members = batch.averages.into_iter().zip(batch.keys);
         let mut averages: Vec<_> = members
             .map(|(average, key)| {
@@ -102,9 +102,10 @@ fn compensate(value: &mut Tensor, compensation: &mut Tensor, source: &Tensor, we
     *value = moved;
 }
 
-/// Tensors row by row.
-fn in_rows(tensors: Vec<TchTensor>) -> Vec<Tensor> {
-    let tensors = tensors.into_iter();
+/// Tensors row by row. The given ones must live as long as these are in use: an average that shares memory with one must not
+/// seem to be its only holder.
+fn in_rows(tensors: &[TchTensor]) -> Vec<Tensor> {
+    let tensors = tensors.iter();
     tensors.map(|tensor| tensor.tensor.contiguous()).collect()
 }
 

@@ -4,8 +4,8 @@ use burn::backend::Dispatch;
 use burn::tensor::kind::BridgeTensor;
 use burn::tensor::{DType, Tensor};
 
-use super::{Follower, backend_has_kernel, check, is_copy, is_on_host, moved};
-use crate::batch::{Batch, Member};
+use super::{Follower, check, fields, is_copy, moved};
+use crate::batch::Batch;
 use crate::ops::LerpOps;
 use crate::portable;
 
@@ -66,7 +66,7 @@ pub fn lerp_compensated(
     averages: Vec<CompensatedAverage>,
 ) -> Vec<(BridgeTensor, BridgeTensor)> {
     for average in &averages {
-        check(&average.value, &average.compensation);
+        check(&average.value, &average.compensation, "compensation");
         assert_eq!(
             average.value.dtype(),
             average.compensation.dtype(),
@@ -79,26 +79,14 @@ pub fn lerp_compensated(
 impl Follower for CompensatedAverage {
     type Moved = (BridgeTensor, BridgeTensor);
 
-    fn value(&self) -> &BridgeTensor {
-        &self.value
-    }
+    fields!();
 
-    fn source(&self) -> usize {
-        self.source
-    }
-
-    fn set_source(&mut self, position: usize) {
-        self.source = position;
-    }
-
-    fn has_kernel(&self, source: &BridgeTensor) -> bool {
-        let is_wanted = self.weight != 0.0 && !is_copy(self.weight, self.value.dtype());
-        let is_known = match (self.value.dtype(), source.dtype()) {
+    fn is_known(value: DType, source: DType, is_on_host: bool) -> bool {
+        match (value, source) {
             (DType::F32, DType::F32 | DType::F16 | DType::BF16) => true,
-            (DType::F64, DType::F64) => is_on_host(&self.value),
+            (DType::F64, DType::F64) => is_on_host,
             _ => false,
-        };
-        is_wanted && is_known && backend_has_kernel(&self.value)
+        }
     }
 
     fn move_alone(self, source: &BridgeTensor) -> Self::Moved {
@@ -116,11 +104,7 @@ impl Follower for CompensatedAverage {
     fn move_fused(sources: Vec<BridgeTensor>, averages: Vec<Self>) -> Vec<Self::Moved> {
         let mut batch = Batch::of(sources, averages.len());
         for average in averages {
-            batch.averages.push(Member {
-                value: average.value.into_parts().1,
-                source: average.source,
-                weight: average.weight,
-            });
+            batch.add(average.value, average.source, average.weight);
             batch
                 .compensations
                 .push(average.compensation.into_parts().1);

@@ -50,13 +50,23 @@ trait Follower: Sized {
 
     fn value(&self) -> &BridgeTensor;
 
+    fn weight(&self) -> f64;
+
     /// Position of its source.
     fn source(&self) -> usize;
 
-    fn set_source(&mut self, position: usize);
+    fn source_mut(&mut self) -> &mut usize;
+
+    /// Whether kernels move a value of one dtype towards a source of another: those of the processor, or those of CubeCL.
+    fn is_known(value: DType, source: DType, is_on_host: bool) -> bool;
 
     /// Whether a kernel is to do this.
-    fn has_kernel(&self, source: &BridgeTensor) -> bool;
+    fn has_kernel(&self, source: &BridgeTensor) -> bool {
+        let (value, weight) = (self.value(), self.weight());
+        let is_wanted = weight != 0.0 && !is_copy(weight, value.dtype());
+        let is_known = || Self::is_known(value.dtype(), source.dtype(), is_on_host(value));
+        is_wanted && is_known() && backend_has_kernel(value)
+    }
 
     /// Moves it without a kernel.
     fn move_alone(self, source: &BridgeTensor) -> Self::Moved;
@@ -64,6 +74,28 @@ trait Follower: Sized {
     /// Moves followers for which there is a kernel, all on one device.
     fn move_fused(sources: Vec<BridgeTensor>, averages: Vec<Self>) -> Vec<Self::Moved>;
 }
+
+/// What the fields that all kinds of followers have mean to [`Follower`].
+macro_rules! fields {
+    () => {
+        fn value(&self) -> &BridgeTensor {
+            &self.value
+        }
+
+        fn weight(&self) -> f64 {
+            self.weight
+        }
+
+        fn source(&self) -> usize {
+            self.source
+        }
+
+        fn source_mut(&mut self) -> &mut usize {
+            &mut self.source
+        }
+    };
+}
+use fields;
 
 /// Moves each towards its source. Returns them in their order.
 ///
@@ -79,27 +111,28 @@ fn moved<A: Follower>(sources: Vec<BridgeTensor>, averages: Vec<A>) -> Vec<A::Mo
                 sources.len()
             )
         });
-        check(average.value(), source);
+        check(average.value(), source, "source");
     }
     moved_anywhere(sources, averages)
 }
 
-fn check(value: &BridgeTensor, source: &BridgeTensor) {
+/// Checks that a value and its source, or its compensation, fit.
+fn check(value: &BridgeTensor, source: &BridgeTensor, name: &str) {
     let is_plain = |tensor: &BridgeTensor| {
         tensor.is_float() && tensor.as_parts().1.autodiff == DispatchAutodiffContext::Disabled
     };
     assert!(
         is_plain(value) && is_plain(source),
-        "an average and its source must be floats without autodiff"
+        "an average and its {name} must be floats without autodiff"
     );
     let (expected, found) = (value.shape(), source.shape());
     assert_eq!(
         expected, found,
-        "an average and its source must be of one shape"
+        "an average and its {name} must be of one shape"
     );
     assert!(
         devices::are_together([value, source]),
-        "an average and its source must be on one device"
+        "an average and its {name} must be on one device"
     );
 }
 
@@ -157,7 +190,7 @@ fn moved_apart<A: Follower>(sources: Vec<BridgeTensor>, averages: Vec<A>) -> Vec
         })
         .collect();
     for average in here.iter_mut().chain(&mut elsewhere) {
-        average.set_source(moved_to[average.source()]);
+        *average.source_mut() = moved_to[average.source()];
     }
     let (mut of_first, mut of_others) = (Vec::new(), Vec::new());
     for (source, is_first) in sources.into_iter().zip(is_first) {

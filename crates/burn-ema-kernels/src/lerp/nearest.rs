@@ -4,8 +4,8 @@ use burn::backend::Dispatch;
 use burn::tensor::DType;
 use burn::tensor::kind::BridgeTensor;
 
-use super::{Follower, backend_has_kernel, is_copy, moved};
-use crate::batch::{Batch, Member};
+use super::{Follower, fields, is_copy, moved};
+use crate::batch::Batch;
 use crate::ops::LerpOps;
 use crate::portable;
 
@@ -60,29 +60,17 @@ pub fn lerp(sources: Vec<BridgeTensor>, averages: Vec<Average>) -> Vec<BridgeTen
 impl Follower for Average {
     type Moved = BridgeTensor;
 
-    fn value(&self) -> &BridgeTensor {
-        &self.value
-    }
+    fields!();
 
-    fn source(&self) -> usize {
-        self.source
-    }
-
-    fn set_source(&mut self, position: usize) {
-        self.source = position;
-    }
-
-    fn has_kernel(&self, source: &BridgeTensor) -> bool {
-        let is_wanted = self.weight != 0.0 && !is_copy(self.weight, self.value.dtype());
-        let is_known = matches!(
-            (self.value.dtype(), source.dtype()),
+    fn is_known(value: DType, source: DType, _is_on_host: bool) -> bool {
+        matches!(
+            (value, source),
             (DType::F32, DType::F32 | DType::F16 | DType::BF16)
                 | (
                     DType::F64,
                     DType::F64 | DType::F32 | DType::F16 | DType::BF16
                 )
-        );
-        is_wanted && is_known && backend_has_kernel(&self.value)
+        )
     }
 
     fn move_alone(self, source: &BridgeTensor) -> BridgeTensor {
@@ -99,11 +87,7 @@ impl Follower for Average {
     fn move_fused(sources: Vec<BridgeTensor>, averages: Vec<Self>) -> Vec<BridgeTensor> {
         let mut batch = Batch::of(sources, averages.len());
         for average in averages {
-            batch.averages.push(Member {
-                value: average.value.into_parts().1,
-                source: average.source,
-                weight: average.weight,
-            });
+            batch.add(average.value, average.source, average.weight);
         }
         let moved = <Dispatch as LerpOps>::lerp_batch(batch);
         moved.into_iter().map(BridgeTensor::float).collect()

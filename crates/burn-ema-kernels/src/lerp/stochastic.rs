@@ -4,8 +4,8 @@ use burn::backend::Dispatch;
 use burn::tensor::DType;
 use burn::tensor::kind::BridgeTensor;
 
-use super::{Follower, backend_has_kernel, is_copy, moved};
-use crate::batch::{Batch, Member};
+use super::{Follower, fields, is_copy, moved};
+use crate::batch::Batch;
 use crate::ops::LerpOps;
 use crate::portable;
 
@@ -27,7 +27,8 @@ pub struct StochasticAverage {
 /// probability that makes the mean of the rounded numbers the number itself. Returns the new values in their order.
 ///
 /// So an average in bf16 moves by updates that are too small for its 8 digits, where rounding to the nearest leaves it where
-/// it is. It is not biased, but noisy: its deviation is up to `(distance of neighbours) / sqrt(12 * weight)`.
+/// it is. It has no bias but that of f32, where an update of less than half a unit in the last place is lost; and it is noisy:
+/// its deviation is up to `(distance of neighbours) / sqrt(12 * weight)`.
 ///
 /// 16 random bits for each element come from a hash of its key and its position in row-major order, so the same update gives
 /// the same bits on every backend, in any number of threads, and after a resume. At weight 1 the average becomes a copy,
@@ -79,22 +80,10 @@ pub fn lerp_stochastic(
 impl Follower for StochasticAverage {
     type Moved = BridgeTensor;
 
-    fn value(&self) -> &BridgeTensor {
-        &self.value
-    }
+    fields!();
 
-    fn source(&self) -> usize {
-        self.source
-    }
-
-    fn set_source(&mut self, position: usize) {
-        self.source = position;
-    }
-
-    fn has_kernel(&self, source: &BridgeTensor) -> bool {
-        let is_wanted = self.weight != 0.0 && !is_copy(self.weight, self.value.dtype());
-        let is_known = matches!(source.dtype(), DType::F32 | DType::F16 | DType::BF16);
-        is_wanted && is_known && backend_has_kernel(&self.value)
+    fn is_known(_value: DType, source: DType, _is_on_host: bool) -> bool {
+        matches!(source, DType::F32 | DType::F16 | DType::BF16)
     }
 
     fn move_alone(self, source: &BridgeTensor) -> BridgeTensor {
@@ -110,11 +99,7 @@ impl Follower for StochasticAverage {
     fn move_fused(sources: Vec<BridgeTensor>, averages: Vec<Self>) -> Vec<BridgeTensor> {
         let mut batch = Batch::of(sources, averages.len());
         for average in averages {
-            batch.averages.push(Member {
-                value: average.value.into_parts().1,
-                source: average.source,
-                weight: average.weight,
-            });
+            batch.add(average.value, average.source, average.weight);
             batch.keys.push(average.key);
         }
         let moved = <Dispatch as LerpOps>::lerp_stochastic(batch);

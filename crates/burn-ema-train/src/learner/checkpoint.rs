@@ -33,8 +33,10 @@ impl<M: Module> Checkpoint<M> {
     ///
     /// If the record has some EMAs but not all that are wanted, or does not fit.
     pub(crate) fn try_load(self, record: ModuleRecord) -> Result<Option<Self>, RecordError> {
-        let whole = |record| {
-            let Recorded(Self { online, emas }) = Recorded(self.clone()).try_load_record(record)?;
+        let whole = |emas, record| {
+            let online = self.online.clone();
+            let whole = Recorded(Self { online, emas });
+            let Recorded(Self { online, emas }) = whole.try_load_record(record)?;
             let emas = emas.loaded()?;
             Ok(Self { online, emas })
         };

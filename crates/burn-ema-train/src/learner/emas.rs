@@ -44,7 +44,8 @@ impl<M: Module, V> WithEma<M, V> {
     ///
     /// # Errors
     ///
-    /// If running statistics are to be [re-estimated](Self::with_reestimation), and the data fails.
+    /// If running statistics are to be [re-estimated](Self::with_reestimation), and the data fails; if an earlier update
+    /// panicked; and if BEMA is read beside online weights of another structure.
     pub fn try_into_ema(&self) -> Result<M, EmaError> {
         let cached = self.snapshot.as_ref().and_then(|s| s.chosen.get());
         // Not a clone, which would share running statistics.

@@ -294,8 +294,8 @@ impl<M: Module, V> WithEma<M, V> {
     }
 
     /// Makes every EMA a [weighted mean](burn_ema::EmaModel::update_weighted). `weight(learning_rate, steps_before)` returns
-    /// the weight of the next update. Every EMA must have [equal weights](burn_ema::Decay::equal_weights); otherwise the first
-    /// step fails.
+    /// the weight of the next update. Every EMA must have [equal weights](burn_ema::Decay::equal_weights), and none may be BEMA, a
+    /// double EMA or a window; otherwise the first step fails.
     ///
     /// With one learning rate per parameter group, `weight` receives the base rate.
     ///
@@ -346,7 +346,7 @@ impl<M: Module, V> WithEma<M, V> {
     /// re-estimated, with the error as the reason. Without this such an error is a panic.
     ///
     /// Causes are [`NonFinite::Error`](burn_ema::config::NonFinite::Error); an [update weight](Self::with_update_weight) that
-    /// is negative or not finite, or for an EMA without equal weights; an EMA in f64 on a device without f64; a model that
+    /// is negative or not finite, or for an EMA without equal weights; an EMA in f64 or bf16 on a device without it; a model that
     /// changes its own structure while it trains; a [custom schedule](burn_ema::Decay::custom) whose decay is not in `[0, 1]`;
     /// and [data for statistics](Self::with_reestimation) that is missing, not wanted or fails in a validation.
     #[must_use]

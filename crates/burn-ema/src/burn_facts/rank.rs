@@ -122,6 +122,14 @@ pub(crate) fn cast(tensor: BridgeTensor, dtype: DType) -> BridgeTensor {
     }
 }
 
+/// A dtype of at least f32 that has every float of both.
+pub(crate) fn wider(a: DType, b: DType) -> DType {
+    match a == DType::F64 || b == DType::F64 {
+        true => DType::F64,
+        false => DType::F32,
+    }
+}
+
 /// Whether every float of one dtype is one of the other, too.
 pub(crate) fn is_lossless(from: DType, to: DType) -> bool {
     match (from, to) {

@@ -121,6 +121,7 @@ pub(crate) fn formed<M: Module>(ema: &EmaModel<M>, of_ema: &EmaModel<M>) -> Resu
     Ok(
         ema.formed(false, |place, average| match of_ema.tensor_of(ema, place) {
             Some(slower) => {
+                let slower = rank::cast(slower, average.dtype());
                 let twice = rank::scale(average, 2.0);
                 rank::add(twice, rank::scale(slower, -1.0))
             }

@@ -106,12 +106,17 @@ pub enum EmaPrecision {
     /// where f32 takes 12, and [stalls](EmaConfig::stalls_below) only at about 1e-12 at a decay of 0.9999.
     F64,
     /// At least f32, and beside each tensor a second one for what rounding would lose (Kahan's compensated summation, 1965). An
-    /// f32 EMA then moves by updates of any size, on every device. The same traffic and memory as f64 for an f32 model.
+    /// f32 EMA then moves by updates far below its last place, on every device. The same traffic and memory as f64 for an f32
+    /// model.
+    ///
+    /// The second tensors are in the record. An [`EmaModel`], a set and the Learner load records without them, too; a record of
+    /// another module with such an EMA inside has to have them, unless it is loaded with
+    /// [`allow_partial`](burn::store::ModuleRecord::allow_partial).
     Compensated,
-    /// bf16, rounded up or down at random: up with the probability that makes the mean of the rounded numbers exact. An EMA in
-    /// half of the memory of f32 that does not stall, but is noisy: by up to `0.29 / sqrt(1 - decay)` of the distance of two
-    /// neighbours in bf16, which is 1e-2 of the value at a decay of 0.99 and 1e-1 at 0.9999. So take a longer
-    /// [interval](EmaConfig::interval) with a lower decay. On devices that have bf16: an error on others.
+    /// bf16, rounded up or down at random: up with the probability that makes the mean of the rounded numbers that of f32. An
+    /// EMA in half of the memory of f32, which stalls where one in f32 does, but is noisy: by up to `0.29 / sqrt(1 - decay)` of
+    /// the distance of two neighbours in bf16, which is 1% to 2% of the value at a decay of 0.99 and ten times as much at
+    /// 0.9999. So take a longer [interval](EmaConfig::interval) with a lower decay. On devices that have bf16: an error on others.
     ///
     /// The random bits come from a hash of the seed, the number of the update, the path of the tensor and the position of the
     /// element: the same on every backend, and after a resume.
@@ -279,8 +284,8 @@ impl EmaConfig {
 
     /// Creates an EMA that starts as a copy of `model`, on the devices of `model`.
     ///
-    /// The EMA shares the model's memory until one of them changes; only what is averaged and of half precision is copied, as
-    /// f32.
+    /// The EMA shares the model's memory until one of them changes; only what is averaged in another
+    /// [dtype](Self::precision) than the model's is copied.
     ///
     /// # Panics
     ///
@@ -360,7 +365,7 @@ impl EmaConfig {
     /// The relative difference to the model below which rounding loses an update, so that the EMA stalls.
     ///
     /// It holds for the update after `updates` updates, for a model of dtype `model`: half a unit in the last place of the EMA
-    /// divided by the weight of the update; 0 if that weight is 0, and for an EMA that is rounded stochastically.
+    /// divided by the weight of the update; 0 if that weight is 0. An EMA in stochastically rounded bf16 stalls as one in f32.
     ///
     /// In f32 at a decay of 0.9999 the result is 0.0006: if a parameter stays at 1.001, an EMA that starts at 1 stops at
     /// 1.0004. A longer [interval](Self::interval) with a lower decay lowers the difference, and so do
@@ -399,7 +404,8 @@ impl EmaConfig {
             .map_or(0.0, |info| info.epsilon);
         let unit = match self.precision {
             EmaPrecision::Compensated => unit * unit,
-            EmaPrecision::StochasticBf16 { .. } => 0.0,
+            // The sum is one of f32 before it is rounded at random.
+            EmaPrecision::StochasticBf16 { .. } => f64::from(f32::EPSILON),
             _ => unit,
         };
         Ok(match weight == 0.0 {

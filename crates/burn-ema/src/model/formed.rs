@@ -12,7 +12,7 @@ use crate::walk::read::Shown;
 
 impl<M: Module> EmaModel<M> {
     /// The EMA model in inference mode, with what `form` makes of each parameter that is averaged, and of each buffer if that
-    /// is wanted.
+    /// is wanted. `form` is given a tensor of at least f32, and of no fewer digits than the model's.
     pub(crate) fn formed(
         &self,
         with_buffers: bool,
@@ -26,7 +26,10 @@ impl<M: Module> EmaModel<M> {
         let tensor = |place: usize| {
             let tensor = settled.share(place);
             let tensor = match is_formed(place) {
-                true => form(place, tensor),
+                true => {
+                    let dtype = rank::wider(tensor.dtype(), self.model_dtype(place));
+                    form(place, rank::cast(tensor, dtype))
+                }
                 false => tensor,
             };
             rank::cast(tensor, self.model_dtype(place))

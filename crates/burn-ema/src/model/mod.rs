@@ -10,6 +10,7 @@ pub(crate) mod view;
 pub(crate) mod write_back;
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::sync::OnceLock;
 
 use burn::module::Module;
@@ -49,8 +50,8 @@ use crate::walk::read::{self, First, Reading, Shown};
 ///
 /// # Memory
 ///
-/// One tensor for each averaged parameter, of the model's dtype but at least f32, and a second one with
-/// [`EmaPrecision::Compensated`]. What is copied shares the model's memory,
+/// One tensor for each averaged parameter, in the dtype that [`EmaPrecision`] says: by default the model's, but at least f32.
+/// With [`EmaPrecision::Compensated`] a second one. What is copied shares the model's memory,
 /// unless the EMA is kept on another device. [`clone`](Clone::clone) shares all memory until one of the two changes.
 ///
 /// # Precision
@@ -101,6 +102,8 @@ pub struct EmaModel<M: Module> {
     pub(crate) is_interrupted: bool,
     /// Why a record that was mapped onto the EMA does not fit.
     load_error: Option<EmaError>,
+    /// Module paths of the tensors whose compensations are in the record that is to be mapped onto the EMA, if that is known.
+    expected: Option<HashSet<String>>,
     /// The model that [`model`](Self::model) gave out since the last change. Dropped before a change, so that the change can
     /// happen in place.
     handed_out: OnceLock<M>,
@@ -118,6 +121,7 @@ impl<M: Module> Clone for EmaModel<M> {
             written_back_at: self.written_back_at,
             is_interrupted: self.is_interrupted,
             load_error: None,
+            expected: self.expected.clone(),
             // A clone of a model shares BatchNorm's running statistics with it.
             handed_out: OnceLock::new(),
             in_training: OnceLock::new(),
@@ -149,6 +153,7 @@ impl<M: Module> EmaModel<M> {
             written_back_at: 0,
             is_interrupted: false,
             load_error: None,
+            expected: None,
             handed_out: OnceLock::new(),
             in_training: OnceLock::new(),
         })

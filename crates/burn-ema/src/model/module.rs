@@ -140,32 +140,43 @@ impl<M: Module> EmaModel<M> {
         Ok(self)
     }
 
-    /// Loads the EMA at `path` of a record. A record without compensations is one in which nothing is lost.
+    /// The EMA, which knows of which tensors the record has compensations: a record without them is one in which nothing is lost.
+    ///
+    /// # Errors
+    ///
+    /// If the record has some, and the EMA does not keep any.
+    pub(crate) fn expecting(
+        mut self,
+        content: &Content,
+        path: &str,
+        record: &ModuleRecord,
+    ) -> Result<Self, EmaError> {
+        let compensations = content.compensations(path);
+        let is_kept = self.config.precision == EmaPrecision::Compensated;
+        if let Some(first) = compensations.first()
+            && !is_kept
+            && !records::allows_unused(record)
+        {
+            return Err(EmaError::UnusedCompensation {
+                path: first.clone(),
+                precision: format!("{:?}", self.config.precision),
+            });
+        }
+        let compensations = compensations.into_iter().filter(|_| is_kept);
+        self.expected = Some(compensations.collect());
+        Ok(self)
+    }
+
+    /// Loads the EMA at `path` of a record.
     pub(crate) fn load_at(
         self,
         path: &str,
         content: &Content,
         record: ModuleRecord,
     ) -> Result<Self, RecordError> {
-        let compensations = content.compensations(path);
-        let is_kept = self.config.precision == EmaPrecision::Compensated;
-        if let Some(first) = compensations.first()
-            && !is_kept
-            && !records::allows_unused(&record)
-        {
-            return Err(EmaError::UnusedCompensation {
-                path: first.clone(),
-                precision: format!("{:?}", self.config.precision),
-            }
-            .into());
-        }
         let loading = Loading {
-            ema: self,
+            ema: self.expecting(content, path, &record)?,
             path: path.to_string(),
-            compensations: match is_kept {
-                true => compensations.into_iter().collect(),
-                false => HashSet::new(),
-            },
         };
         // What a panic has lost must be in the record.
         let record = match loading.ema.is_interrupted {
@@ -225,9 +236,10 @@ impl<M: Module> Traverse for EmaModel<M> {
 
     fn map<Mapper: ModuleMapper>(mut self, mapper: &mut Mapper) -> Self {
         let is_of_record = walkers::is_of_record::<Mapper>();
-        let compensations = match is_of_record {
-            true => self.compensated_paths(),
-            false => HashSet::new(),
+        let compensations = match (is_of_record, self.expected.take()) {
+            (true, Some(expected)) => expected,
+            (true, None) => self.compensated_paths(),
+            (false, _) => HashSet::new(),
         };
         if let Err(error) = self.map_all(mapper, is_of_record, &compensations) {
             // `map` cannot return an error. For an EMA that is a field of a module, Burn reports this path as missing.
@@ -336,8 +348,6 @@ impl<M: Module> EmaModel<M> {
 struct Loading<M: Module> {
     ema: EmaModel<M>,
     path: String,
-    /// Module paths of the tensors whose compensations are in the record.
-    compensations: HashSet<String>,
 }
 
 impl<M: Module> Traverse for Loading<M> {
@@ -352,7 +362,8 @@ impl<M: Module> Traverse for Loading<M> {
         for part in &parts {
             mapper.enter_module(part, CONTAINER);
         }
-        let loaded = self.ema.map_all(mapper, true, &self.compensations);
+        let compensations = self.ema.expected.take().unwrap_or_default();
+        let loaded = self.ema.map_all(mapper, true, &compensations);
         self.ema.load_error = loaded.err();
         for part in parts.iter().rev() {
             mapper.exit_module(part, CONTAINER);
@@ -407,9 +418,20 @@ impl<M: Module> Module for EmaModel<M> {
     }
 
     fn materialize(mut self) -> Self {
+        let places = self.plan.places.clone();
+        let kept: Vec<_> = (0..places.len())
+            .map(|place| self.store.share_compensation(place))
+            .collect();
         let model = self.full_precision_model().materialize();
         self.take_in_other(&model)
             .expect("materializing changes neither the ranks nor the fields of a model");
+        for (path, compensation) in places.paths.iter().zip(kept) {
+            if let (Some(place), Some(compensation)) =
+                (self.plan.places.position(path), compensation)
+            {
+                self.store.slots[place].set_compensation(compensation);
+            }
+        }
         self
     }
 

@@ -154,7 +154,9 @@ impl<M: Module> EmaModel<M> {
                 .as_ref()
                 .map(|shown| shown.tensor.clone());
             let online = online.unwrap_or_else(|| ema.clone());
-            let online = rank::conform(online, &rank::device(&ema), ema.dtype());
+            let dtype = rank::wider(ema.dtype(), online.dtype());
+            let (device, ema) = (rank::device(&ema), rank::cast(ema, dtype));
+            let online = rank::conform(online, &device, dtype);
             rank::lerp(ema, online, keep)
         };
         assign(model, &self.plan.places, is_averaged, next);

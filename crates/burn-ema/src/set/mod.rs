@@ -97,18 +97,19 @@ impl<M: Module> EmaSet<M> {
     ///
     /// # Errors
     ///
-    /// As [`EmaModel::update_weighted`], for the first EMA that returns an error; and [`EmaError::InvalidSet`] if the set has a
-    /// window, which counts updates. No EMA has changed then.
+    /// As [`EmaModel::update_weighted`], for the first EMA that returns an error; and [`EmaError::InvalidSet`] if the set has
+    /// BEMA, a double EMA or a window. No EMA has changed then.
     ///
     /// # Panics
     ///
     /// As [`EmaModel::update`].
     pub fn update_weighted(&mut self, model: &M, weight: f64) -> Result<Vec<Update>, EmaError> {
-        let is_window = |member: &&Named<M>| matches!(member.average.kind, AverageKind::Window(_));
-        if let Some(Named { name, .. }) = self.members.iter().find(is_window) {
+        let is_other = |member: &&Named<M>| member.average.kind != AverageKind::Ema;
+        if let Some(Named { name, average }) = self.members.iter().find(is_other) {
             return Err(EmaError::InvalidSet {
                 problem: format!(
-                    "updates of `{name}`, a window, have no weights: call `update`, or keep the window in another set"
+                    "updates have weights in means only, and `{name}` is {:?}: call `update`, or keep it in another set",
+                    average.kind
                 ),
             });
         }
@@ -242,7 +243,7 @@ impl<M: Module> EmaSet<M> {
         self.iter().map(|(name, _)| name)
     }
 
-    /// The configuration that the EMAs were created with.
+    /// The configuration that the EMAs were created with, with the decay, start and interval that BEMA and windows have instead.
     pub fn config(&self) -> EmaSetConfig {
         let add = |set: EmaSetConfig, Named { name, average }: &Named<M>| {
             set.with_kind(name, average.ema.config().clone(), average.kind)

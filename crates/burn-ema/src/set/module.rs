@@ -12,7 +12,7 @@ use burn::tensor::Device;
 
 use crate::burn_facts::{records, walkers};
 use crate::error::EmaError;
-use crate::model::config::{EmaPrecision, MissingEma};
+use crate::model::config::MissingEma;
 use crate::record::content::{Content, group_in};
 use crate::record::traverse::{Recorded, Traverse};
 use crate::set::{EmaSet, Named};
@@ -31,7 +31,8 @@ struct Found {
 impl<M: Module> EmaSet<M> {
     /// Loads `whole`, which contains this set at `path`, or this set alone, from a record.
     ///
-    /// If the record has all EMAs, `load_whole` does it, with the flags of the record as they are. If some start from weights
+    /// If the record has all EMAs, `load_whole` does it with a clone of this set, and the flags of the record as they are. If some
+    /// start from weights
     /// ([`MissingEma`]), `load_parts` does, which is told where each EMA is. Returns `None` if the record has no EMA at or below
     /// `path`.
     ///
@@ -43,7 +44,7 @@ impl<M: Module> EmaSet<M> {
         &self,
         path: &str,
         record: ModuleRecord,
-        load_whole: impl FnOnce(ModuleRecord) -> Result<T, RecordError>,
+        load_whole: impl FnOnce(Self, ModuleRecord) -> Result<T, RecordError>,
         load_parts: impl FnOnce(ModuleRecord, &[Option<String>]) -> Result<T, RecordError>,
     ) -> Result<Option<T>, RecordError> {
         records::caught(|| {
@@ -51,13 +52,7 @@ impl<M: Module> EmaSet<M> {
             let Some(found) = self.find(&content, path)? else {
                 return Ok(None);
             };
-            // What happens to compensations is for each EMA to say.
-            let is_whole = !found.paths.contains(&None)
-                && self.emas().zip(&found.paths).all(|(ema, path)| {
-                    let found = content.compensations(path.as_deref().unwrap_or_default());
-                    found.is_empty() && ema.config().precision != EmaPrecision::Compensated
-                });
-            let loaded = match !is_whole {
+            let loaded = match found.paths.contains(&None) {
                 // Each part leaves the others unused.
                 true if !found.others.is_empty() && !records::allows_unused(&record) => {
                     return Err(EmaError::UnusedEmas {
@@ -66,7 +61,14 @@ impl<M: Module> EmaSet<M> {
                     .into());
                 }
                 true => load_parts(record, &found.paths),
-                false => load_whole(record),
+                false => {
+                    let mut paths = found.paths.iter().flatten();
+                    let set = self.clone().try_each(|_, ema| {
+                        let path = paths.next().map_or("", String::as_str);
+                        ema.expecting(&content, path, &record)
+                    })?;
+                    load_whole(set, record)
+                }
             };
             loaded.map(Some).map_err(|error| found.explained(error))
         })
@@ -124,12 +126,21 @@ impl<M: Module> EmaSet<M> {
                 .collect();
             let is_any = are_there.iter().any(|(_, is_there)| *is_there);
             for (place, is_there) in are_there {
-                // Parts of one average begin together.
-                if !is_there && (is_any || average.ema.config().missing_ema == MissingEma::Error) {
-                    return Err(EmaError::MissingEmaOf {
-                        name: joined(name, place),
-                        known,
-                    });
+                match (is_there, is_any, average.ema.config().missing_ema) {
+                    (true, ..) | (false, false, MissingEma::StartFromWeights) => {}
+                    (false, false, MissingEma::Error) => {
+                        return Err(EmaError::MissingEmaOf {
+                            name: name.clone(),
+                            known,
+                        });
+                    }
+                    // Parts of one average begin together.
+                    (false, true, _) => {
+                        return Err(EmaError::MissingPart {
+                            name: name.clone(),
+                            part: joined(name, place),
+                        });
+                    }
                 }
                 let at = joined(&at, place);
                 found.others.retain(|other| *other != at);
@@ -248,7 +259,7 @@ impl<M: Module> Module for EmaSet<M> {
         {
             return self.try_each(|_, ema| ema.try_load_record(record.clone()));
         }
-        let whole = |record| Recorded(self.clone()).try_load_record(record)?.0.loaded();
+        let whole = |set: Self, record| Recorded(set).try_load_record(record)?.0.loaded();
         let parts = |record: ModuleRecord, paths: &[Option<String>]| {
             self.clone().try_load_parts(&record, paths, None)
         };

@@ -142,8 +142,11 @@ impl Slot {
         self.origin = Some(Box::new(origin));
     }
 
-    /// Whether it is a copy of this very tensor as `dtype`, as far as the backend tells.
+    /// Whether it is a copy of this very tensor as `dtype`, as far as the backend tells. A copy has lost nothing.
     pub(crate) fn is_copy_of(&self, source: &BridgeTensor, dtype: DType) -> bool {
+        if self.compensation.is_some() {
+            return false;
+        }
         let Some(tensor) = &self.tensor else {
             return false;
         };

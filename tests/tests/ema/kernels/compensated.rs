@@ -256,3 +256,41 @@ fn a_compensation_of_another_dtype_is_an_error() {
     };
     lerp_compensated(vec![value.into_bridge()], vec![average]);
 }
+
+/// The first average is in the memory of the second source, and nobody else holds that: it must not move there while the
+/// second average looks.
+#[test]
+fn an_average_that_shares_memory_with_a_source_leaves_it_alone() {
+    let source = line(vec![4.0; 70_000]);
+    let averages = vec![
+        CompensatedAverage {
+            value: source.clone().into_bridge(),
+            compensation: line(vec![0.0; 70_000]).into_bridge(),
+            source: 0,
+            weight: 0.5,
+        },
+        CompensatedAverage {
+            value: line(vec![0.0; 70_000]).into_bridge(),
+            compensation: line(vec![0.0; 70_000]).into_bridge(),
+            source: 1,
+            weight: 0.5,
+        },
+    ];
+    let sources = vec![line(vec![0.0; 70_000]).into_bridge(), source.into_bridge()];
+    for (value, _) in lerp_compensated(sources, averages) {
+        assert_eq!(numbers(Tensor::from_bridge(value)), vec![2.0; 70_000]);
+    }
+}
+
+#[test]
+#[should_panic(expected = "an average and its compensation must be of one shape")]
+fn a_compensation_of_another_shape_is_an_error() {
+    let value = line(vec![1.0]);
+    let average = CompensatedAverage {
+        compensation: line(vec![0.0; 2]).into_bridge(),
+        value: value.clone().into_bridge(),
+        source: 0,
+        weight: 0.5,
+    };
+    lerp_compensated(vec![value.into_bridge()], vec![average]);
+}

@@ -107,7 +107,7 @@ pub(super) fn lerp_kernel<E: Float, S: Float, N: Size>(
                                 let old = Vector::<f32, N>::cast_from(old);
                                 let target = Vector::<f32, N>::cast_from(target);
                                 let moved = old + product(target - old, weight, zero);
-                                let first = (pos * N::value()) as u32;
+                                let first = pos * N::value();
                                 let bits =
                                     random_bits::<N>(first, keys[1 + 2 * i], keys[2 + 2 * i]);
                                 value[pos] = Vector::<E, N>::cast_from(rounded(moved, bits));
@@ -135,27 +135,26 @@ fn product<N: Size>(numbers: Vector<f32, N>, factor: f32, zero: u32) -> Vector<f
 
 const _: () = assert!(BLOCK == 32, "`random_bits` has words for 32 elements");
 
-/// 16 bits for each element from number `first` on: see [`word`](crate::random::word).
+/// 16 bits for each element from number `first` on, a multiple of the width of a vector: see [`word`](crate::random::word).
 #[cube]
-fn random_bits<N: Size>(first: u32, low: u32, high: u32) -> Vector<u32, N> {
-    let mut number = Vector::<u32, N>::empty();
+fn random_bits<N: Size>(first: usize, low: u32, high: u32) -> Vector<u32, N> {
+    // Of 32 elements, the first 16 have the lower halves of 16 words, and the others the upper. A vector is within one half.
+    let word = ((first / 32) * 16 + first % 16) as u32;
+    let is_upper = ((first / 16) % 2) as u32;
+    let mut bits = Vector::<u32, N>::empty();
     #[unroll]
     for lane in 0..N::value() {
-        number.insert(lane, first + lane as u32);
+        bits.insert(lane, word + lane as u32);
     }
-    // Of 32 elements, the first 16 have the lower halves of 16 words, and the others the upper.
     let half = Vector::<u32, N>::new(16u32);
-    let block = number / Vector::<u32, N>::new(32u32);
-    let within = number % half;
-    let is_upper = (number / half) % Vector::<u32, N>::new(2u32);
-    let mut bits = (block * half + within) ^ Vector::<u32, N>::new(low);
+    bits ^= Vector::<u32, N>::new(low);
     bits ^= bits >> half;
     bits *= Vector::<u32, N>::new(0x7feb_352du32);
     bits ^= bits >> Vector::<u32, N>::new(15u32);
     bits ^= Vector::<u32, N>::new(high);
     bits *= Vector::<u32, N>::new(0x846c_a68bu32);
     bits ^= bits >> half;
-    (bits >> (is_upper * half)) & Vector::<u32, N>::new(0xffffu32)
+    (bits >> Vector::<u32, N>::new(16u32 * is_upper)) & Vector::<u32, N>::new(0xffffu32)
 }
 
 /// Neighbours of `numbers` in bf16: see [`rounded`](crate::random::rounded).
