@@ -71,7 +71,8 @@ pub(crate) struct Moved {
     pub(crate) member: usize,
     pub(crate) place: usize,
     pub(crate) tensor: BridgeTensor,
-    pub(crate) compensation: Option<BridgeTensor>,
+    /// In a box, for few have one and handles are slow to move.
+    pub(crate) compensation: Option<Box<BridgeTensor>>,
     /// Whether others may hold its memory.
     pub(crate) is_shared: bool,
 }
@@ -138,7 +139,7 @@ impl Batch {
             Rounding::Compensated => {
                 let compensation = match compensation {
                     Some(compensation) => {
-                        self.prepared(compensation, dtype, was_shared, is_elsewhere)
+                        self.prepared(*compensation, dtype, was_shared, is_elsewhere)
                     }
                     None => rank::zeros_like(&value),
                 };
@@ -196,7 +197,7 @@ impl Batch {
             let (averages, homes) = self.compensated.take();
             let moved = burn_ema_kernels::lerp_compensated(sources.clone(), averages);
             for (home, (tensor, compensation)) in homes.zip(moved) {
-                bring(home.moved(tensor, Some(compensation)));
+                bring(home.moved(tensor, Some(Box::new(compensation))));
             }
         }
         if !self.stochastic.averages.is_empty() {
@@ -248,7 +249,7 @@ impl<A> Group<A> {
 }
 
 impl Home {
-    fn moved(self, tensor: BridgeTensor, compensation: Option<BridgeTensor>) -> Moved {
+    fn moved(self, tensor: BridgeTensor, compensation: Option<Box<BridgeTensor>>) -> Moved {
         // At weight 1, as far as f32 can tell, a tensor becomes a copy and shares the memory of its source.
         let is_copy = self.weight as f32 == 1.0;
         Moved {

@@ -98,10 +98,10 @@ impl Slot {
     }
 
     /// Takes the tensor and its compensation, to be [moved](Self::moved), and says whether others may look at their memory.
-    pub(crate) fn start_move(&mut self) -> (BridgeTensor, Option<BridgeTensor>, bool) {
+    pub(crate) fn start_move(&mut self) -> (BridgeTensor, Option<Box<BridgeTensor>>, bool) {
         let tensor = self.tensor.take().unwrap_or_else(|| lost());
         self.origin = None;
-        let compensation = self.compensation.take().map(|compensation| *compensation);
+        let compensation = self.compensation.take();
         (tensor, compensation, self.is_shared.load(Relaxed))
     }
 
@@ -109,11 +109,11 @@ impl Slot {
     pub(crate) fn moved(
         &mut self,
         tensor: BridgeTensor,
-        compensation: Option<BridgeTensor>,
+        compensation: Option<Box<BridgeTensor>>,
         is_shared: bool,
     ) {
         self.tensor = Some(tensor);
-        self.compensation = compensation.map(Box::new);
+        self.compensation = compensation;
         self.is_shared.store(is_shared, Relaxed);
         if !is_shared {
             self.is_handed_out.store(false, Relaxed);
