@@ -237,26 +237,30 @@ fn entries_of_another_kind_are_errors() {
 #[test]
 fn record_of_a_group_has_the_progress_and_comes_back() {
     let model = vec![weights(1.0, DType::F32), weights(2.0, DType::F32)];
-    let config = EmaConfig::new().with_decay(Decay::weight(0.5));
-    let mut ema = config.init(&model);
-    ema.update(&vec![weights(3.0, DType::F32), weights(4.0, DType::F32)])
-        .unwrap();
-    // By path and by the id of the model's parameter.
-    for group in [
-        ParamGroup::from_path("0.w"),
-        ParamGroup::from_ids(vec![model[0].w.id]),
+    // One tensor, progress, and what was trained; and what rounding has lost of the tensor, if that is kept.
+    for (precision, tensors) in [
+        (EmaPrecision::AtLeastF32, 3),
+        (EmaPrecision::Compensated, 4),
     ] {
-        let record = ema.clone().into_record_group(group);
-        assert_eq!(
-            record.len(),
-            3,
-            "one tensor, progress, and what was trained"
-        );
-        let fresh = config.init(&vec![weights(9.0, DType::F32), weights(9.0, DType::F32)]);
-        let loaded = fresh.try_load_record(record.allow_partial(true)).unwrap();
-        assert_eq!(loaded.num_updates(), 1);
-        assert_eq!(numbers_at(loaded.model(), "0.w"), [2.0]);
-        assert_eq!(numbers_at(loaded.model(), "1.w"), [9.0]);
+        let config = EmaConfig::new()
+            .with_decay(Decay::weight(0.5))
+            .with_precision(precision);
+        let mut ema = config.init(&model);
+        ema.update(&vec![weights(3.0, DType::F32), weights(4.0, DType::F32)])
+            .unwrap();
+        // By path and by the id of the model's parameter.
+        for group in [
+            ParamGroup::from_path("0.w"),
+            ParamGroup::from_ids(vec![model[0].w.id]),
+        ] {
+            let record = ema.clone().into_record_group(group);
+            assert_eq!(record.len(), tensors);
+            let fresh = config.init(&vec![weights(9.0, DType::F32), weights(9.0, DType::F32)]);
+            let loaded = fresh.try_load_record(record.allow_partial(true)).unwrap();
+            assert_eq!(loaded.num_updates(), 1);
+            assert_eq!(numbers_at(loaded.model(), "0.w"), [2.0]);
+            assert_eq!(numbers_at(loaded.model(), "1.w"), [9.0]);
+        }
     }
 }
 

@@ -14,7 +14,7 @@ pub(crate) fn is_of_optimizer<V>() -> bool {
 /// Whether a visitor of type `V` makes a record, or looks for what is to be in one, or a mapper loads one.
 pub(crate) fn is_of_record<V>() -> bool {
     let name = std::any::type_name::<V>();
-    name.starts_with("burn_core::store::") || name.starts_with("burn_ema::record::")
+    name.starts_with("burn_core::store::") || name.starts_with("burn_ema::record::content::")
 }
 
 #[cfg(all(test, feature = "flex"))]
