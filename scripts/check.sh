@@ -56,10 +56,12 @@ check_core() {
     cargo test -p burn-ema-kernels --no-default-features --features burn/ndarray --test any_backend
 }
 
-# The benches build, and two run. Its figures here mean nothing: the profile is that of the tests.
+# The benches build, and three run. Its figures here mean nothing: the profile is that of the tests.
 check_bench() {
-    cargo bench --workspace --profile dev --no-run --bench update --bench memory --bench learner --bench frozen
+    cargo bench --workspace --profile dev --no-run --bench update --bench precision --bench memory \
+        --bench learner --bench frozen
     cargo bench --workspace --profile dev --bench update -- --cases small --runs 3
+    cargo bench --workspace --profile dev --bench precision -- --cases small --runs 3
     cargo bench --workspace --profile dev --bench frozen -- --width 64 --runs 3
 }
 
@@ -163,7 +165,7 @@ check_wgpu() {
 check_vulkan() {
     setup wgpu
     backend_tests vulkan "vulkan flex" \
-        ema:carry_on,config,devices,dtype,kernels,non_finite,plan,policy,post_hoc,presets,profile,schedule,walk \
+        ema:averages,carry_on,config,devices,dtype,kernels,non_finite,plan,policy,post_hoc,presets,profile,schedule,walk \
         hook:decay,parity,refusals,runner log alloc:learner
 }
 
@@ -171,8 +173,8 @@ check_vulkan() {
 check_fusion() {
     setup wgpu
     backend_tests wgpu "wgpu fusion flex" \
-        ema:batch_norm,carry_on,devices,field,kernels,modes,non_finite,record,reestimate,set,strictness,update,write_back \
-        hook:parity learner:training,set
+        ema:averages,batch_norm,carry_on,devices,field,kernels,modes,non_finite,record,reestimate,set,stall,strictness,update,write_back \
+        hook:parity learner:averages,training,set
 }
 
 # Features that no test turns on, and backends that there is no device for. `cuda`, `rocm` and `cpu` build LLVM in, which their

@@ -222,6 +222,7 @@ pub(crate) fn turn<M: Module>(
     let is_averaged = matches!(update, Update::Averaged { .. });
     if is_averaged && window.is_full(count(block), block.num_updates()) {
         // The run goes on; of a block without weight the next update is a copy.
+        before.store.settle();
         *before = block.clone();
         block.counters.weight = 0.0;
     }

@@ -7,6 +7,7 @@ use burn::tensor::{DType, Device, Tensor};
 use burn_ema::config::EmaPrecision;
 use burn_ema::decay::Progress;
 use burn_ema::plan::PlanAction;
+use burn_ema::record::{Plain, Recorded};
 use burn_ema::{Decay, EmaConfig, EmaModel, EmaSetConfig};
 use burn_ema_tests::backend::{device, elsewhere, has_dtype};
 use burn_ema_tests::compare::{assert_near, numbers};
@@ -470,7 +471,11 @@ fn what_was_handed_out_stays_what_it_was() {
 fn compensation_of_an_ema_within_a_module_is_in_its_record() {
     let record = (model(&[0.0]), compensated(1)).into_record();
     let fresh = (model(&[1.0]), compensated(0));
-    let (_, ema) = fresh.try_load_record(record).unwrap();
+    let (_, ema) = fresh.clone().try_load_record(record.clone()).unwrap();
+    assert_eq!(updates_to_move(ema), 1);
+    // As the Learner loads its online model.
+    let loaded = Recorded(Plain(fresh)).try_load_record(record);
+    let Recorded(Plain((_, ema))) = loaded.unwrap();
     assert_eq!(updates_to_move(ema), 1);
 }
 

@@ -13,8 +13,12 @@ pub(crate) fn is_of_optimizer<V>() -> bool {
 
 /// Whether a visitor of type `V` makes a record, or looks for what is to be in one, or a mapper loads one.
 pub(crate) fn is_of_record<V>() -> bool {
+    const OF_BURN: &str = "burn_core::store::";
     let name = std::any::type_name::<V>();
-    name.starts_with("burn_core::store::") || name.starts_with("burn_ema::record::content::")
+    // Walks of this crate pass on those of Burn.
+    let is_ours = name.starts_with("burn_ema::record::");
+    let is_for_record = || name.contains(OF_BURN) || name.contains("record::content::");
+    name.starts_with(OF_BURN) || (is_ours && is_for_record())
 }
 
 #[cfg(all(test, feature = "flex"))]

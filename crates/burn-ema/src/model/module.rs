@@ -418,6 +418,7 @@ impl<M: Module> Module for EmaModel<M> {
     }
 
     fn materialize(mut self) -> Self {
+        self.release();
         let places = self.plan.places.clone();
         let kept: Vec<_> = (0..places.len())
             .map(|place| self.store.share_compensation(place))

@@ -67,6 +67,11 @@ impl<M: Module> EmaSet<M> {
                         let path = paths.next().map_or("", String::as_str);
                         ema.expecting(&content, path, &record)
                     })?;
+                    // What a panic has lost must be in the record.
+                    let record = match self.emas().any(|ema| ema.is_interrupted) {
+                        true => record.allow_partial(false),
+                        false => record,
+                    };
                     load_whole(set, record)
                 }
             };
@@ -128,17 +133,17 @@ impl<M: Module> EmaSet<M> {
             for (place, is_there) in are_there {
                 match (is_there, is_any, average.ema.config().missing_ema) {
                     (true, ..) | (false, false, MissingEma::StartFromWeights) => {}
-                    (false, false, MissingEma::Error) => {
-                        return Err(EmaError::MissingEmaOf {
-                            name: name.clone(),
-                            known,
-                        });
-                    }
                     // Parts of one average begin together.
-                    (false, true, _) => {
+                    (false, true, _) if !place.is_empty() => {
                         return Err(EmaError::MissingPart {
                             name: name.clone(),
                             part: joined(name, place),
+                        });
+                    }
+                    (false, ..) => {
+                        return Err(EmaError::MissingEmaOf {
+                            name: name.clone(),
+                            known,
                         });
                     }
                 }
@@ -289,5 +294,31 @@ impl<M: Module + ModuleDisplay> ModuleDisplay for EmaSet<M> {}
 impl<M: Module + ModuleDisplay> fmt::Display for EmaSet<M> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.format(Default::default()))
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use burn::nn::{Linear, LinearConfig};
+
+    use crate::model::config::EmaConfig;
+    use crate::set::config::EmaSetConfig;
+
+    /// Otherwise zeros would stand where a weight was lost, and pass for weights.
+    #[test]
+    fn what_a_panic_has_lost_must_be_in_the_record_of_a_set() {
+        let layer: Linear = LinearConfig::new(2, 2).init(&Device::flex());
+        let mut set = EmaSetConfig::new()
+            .with("ema", EmaConfig::new())
+            .init(&layer);
+        let whole = set.clone().into_record();
+        let bias = ParamGroup::from_path("bias");
+        let part = set.clone().into_record_group(bias).allow_partial(true);
+        let ema = set.ema_mut("ema").unwrap();
+        ema.is_interrupted = true;
+        drop(ema.store.slots[0].start_move());
+        assert!(set.clone().try_load_record(part).is_err());
+        assert!(set.try_load_record(whole).is_ok());
     }
 }

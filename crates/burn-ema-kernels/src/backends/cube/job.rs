@@ -9,6 +9,7 @@ use burn_cubecl::tensor::CubeTensor;
 use super::kernel::Rounding;
 use super::layout::{are_in_step, is_row_by_row, span, width};
 use crate::batch::Batch;
+use crate::random::BLOCK;
 
 pub(super) struct Job {
     pub(super) source: BufferArg,
@@ -101,10 +102,15 @@ pub(super) fn plan(batch: Batch<CubeBackend>, most: usize) -> (Vec<Job>, Vec<Cub
             None => (None, None),
         };
         let length = span(&value);
+        let width = width(&value, &[length]);
         let kind = Kind {
             value: value.dtype,
             source: source.dtype,
-            width: width(&value, &[length]),
+            width: match rounding {
+                // The random bits of a vector are halves of one kind.
+                Rounding::Stochastic => width.min(BLOCK / 2),
+                Rounding::Nearest | Rounding::Compensated => width,
+            },
             in_place,
             rounding,
         };
