@@ -5,7 +5,7 @@ use burn_ema::config::{EmaPrecision, NonFinite};
 use burn_ema::{Decay, EmaConfig, EmaSetConfig};
 
 use crate::case::Case;
-use crate::limit::{DeviceCopy, FlatLoop, is_cpu};
+use crate::limit::{DeviceCopy, Traffic, is_cpu};
 use crate::naive::Naive;
 use crate::timing::Contender;
 use crate::weights::Weights;
@@ -80,9 +80,8 @@ pub fn limit(case: Case, device: &Device) -> Contender<'static> {
     let values = case.shapes().num_values();
     let [flat_loop, device_copy] = LIMITS;
     if is_cpu(device) {
-        let (read, ema_bytes) = traffic(case);
-        let mut limit = FlatLoop::new(values, case.dtype());
-        Contender::new(flat_loop, read + ema_bytes, move || limit.run())
+        let mut limit = Traffic::of(EmaPrecision::AtLeastF32, values, case.dtype());
+        Contender::new(flat_loop, limit.bytes(), move || limit.run())
     } else {
         let mut limit = DeviceCopy::new(values, device);
         Contender::new(device_copy, 8 * values, move || limit.run())

@@ -9,64 +9,6 @@ use crate::timing::seconds;
 /// Numbers of values that a thread takes at a time, of which the fastest is used.
 const CHUNKS: [usize; 3] = [1 << 14, 1 << 16, 1 << 20];
 
-const WEIGHT: f32 = 0.001;
-
-/// An update over two flat arrays in the CPU's memory, in rayon's threads.
-#[derive(Debug)]
-pub struct FlatLoop {
-    ema: Vec<f32>,
-    source: Source,
-    chunk: usize,
-}
-
-#[derive(Debug)]
-enum Source {
-    Single(Vec<f32>),
-    /// The bits of bf16.
-    Half(Vec<u16>),
-}
-
-impl FlatLoop {
-    /// One over `values` values, whose source is of `dtype`: bf16, or f32 otherwise.
-    pub fn new(values: usize, dtype: FloatDType) -> Self {
-        let source = match dtype {
-            FloatDType::BF16 => Source::Half(vec![0x3f80; values]),
-            _ => Source::Single(vec![1.0; values]),
-        };
-        let mut this = Self {
-            ema: vec![0.5; values],
-            source,
-            chunk: 0,
-        };
-        this.chunk = fastest_chunk(|chunk| {
-            this.chunk = chunk;
-            this.run();
-        });
-        this
-    }
-
-    /// Does it once.
-    pub fn run(&mut self) {
-        match &self.source {
-            Source::Single(source) => lerp(&mut self.ema, source, self.chunk, |value| value),
-            Source::Half(source) => lerp(&mut self.ema, source, self.chunk, |bits| {
-                f32::from_bits(u32::from(bits) << 16)
-            }),
-        }
-    }
-}
-
-fn lerp<S: Copy + Sync>(
-    ema: &mut [f32],
-    source: &[S],
-    chunk: usize,
-    widen: impl Fn(S) -> f32 + Sync,
-) {
-    in_chunks(ema, source, chunk, |ema, source| {
-        *ema += (widen(source) - *ema) * WEIGHT;
-    });
-}
-
 /// The traffic of an update in the CPU's memory, in rayon's threads: what it reads and writes, and an addition of integers.
 #[derive(Debug)]
 pub struct Traffic {

@@ -40,6 +40,13 @@ fn full(ema: &EmaModel<Weights>) -> Vec<f64> {
     numbers(&ema.full_precision_model().w.val())
 }
 
+fn mean_and_deviation(numbers: &[f64]) -> (f64, f64) {
+    let count = numbers.len() as f64;
+    let mean = numbers.iter().sum::<f64>() / count;
+    let squares = numbers.iter().map(|number| (number - mean).powi(2));
+    (mean, (squares.sum::<f64>() / count).sqrt())
+}
+
 /// What a record holds of an EMA, byte for byte.
 fn recorded(ema: &EmaModel<Weights>) -> Vec<u8> {
     let bytes = ema.clone().into_record().into_bytes().unwrap();
@@ -177,13 +184,7 @@ fn bf16_that_is_rounded_stochastically_moves_without_bias() {
             stochastic.full_precision_model().w.val().dtype(),
             DType::BF16
         );
-        let found = full(&stochastic);
-        let mean = found.iter().sum::<f64>() / ELEMENTS as f64;
-        let square = found
-            .iter()
-            .map(|number| (number - mean).powi(2))
-            .sum::<f64>();
-        let found = (square / ELEMENTS as f64).sqrt();
+        let (mean, found) = mean_and_deviation(&full(&stochastic));
         // Five deviations of a mean.
         let off = (mean - exact).abs();
         assert!(off < 1e-5 + 5.0 * deviation / 64.0, "{mean} is not {exact}");
@@ -207,13 +208,7 @@ fn hundred_thousand_stochastic_updates_are_those_of_f64_in_the_mean() {
         ema.update(&models[update % 2]).unwrap();
         expected += (f64::from(sources[update % 2]) - expected) * 1e-4;
     }
-    let found = full(&ema);
-    let mean = found.iter().sum::<f64>() / ELEMENTS as f64;
-    let square = found
-        .iter()
-        .map(|number| (number - mean).powi(2))
-        .sum::<f64>();
-    let deviation = (square / ELEMENTS as f64).sqrt();
+    let (mean, deviation) = mean_and_deviation(&full(&ema));
     // Up to 0.29 / sqrt(1 - decay) of the distance of two neighbours.
     assert!(deviation < 0.29 * 2.0_f64.powi(-7) / 1e-2, "{deviation}");
     let off = (mean - expected).abs();

@@ -61,15 +61,13 @@ pub(crate) struct StochasticRun<'a, E, S> {
     first: usize,
 }
 
+fn cut<'a, E>(numbers: &mut &'a mut [E], length: usize) -> &'a mut [E] {
+    let (first, rest) = std::mem::take(numbers).split_at_mut(length);
+    *numbers = rest;
+    first
+}
+
 impl<E, S> Run<'_, E, S> {
-    fn len(&self) -> usize {
-        self.source.len()
-    }
-
-    fn address(&self) -> usize {
-        self.source.as_ptr().addr()
-    }
-
     fn cut(&mut self, length: usize) -> Self {
         let (source, rest) = self.source.split_at(length);
         self.source = rest;
@@ -81,31 +79,43 @@ impl<E, S> Run<'_, E, S> {
     }
 }
 
-fn cut<'a, E>(numbers: &mut &'a mut [E], length: usize) -> &'a mut [E] {
-    let (first, rest) = std::mem::take(numbers).split_at_mut(length);
-    *numbers = rest;
-    first
-}
+impl<E: Lerp<S> + Send, S: Sync> Work for Run<'_, E, S> {
+    fn len(&self) -> usize {
+        self.source.len()
+    }
 
-impl<E: Lerp<S>, S> Run<'_, E, S> {
+    fn address(&self) -> usize {
+        self.source.as_ptr().addr()
+    }
+
+    fn cut(&mut self, length: usize) -> Self {
+        self.cut(length)
+    }
+
     #[inline(always)]
-    fn run(&mut self) {
+    fn run_inline(&mut self) {
         E::lerp(self.average, self.source, self.weight);
     }
 }
 
-impl<E, S> CompensatedRun<'_, E, S> {
+impl<E: LerpCompensated<S> + Send, S: Sync> Work for CompensatedRun<'_, E, S> {
+    fn len(&self) -> usize {
+        self.run.source.len()
+    }
+
+    fn address(&self) -> usize {
+        self.run.source.as_ptr().addr()
+    }
+
     fn cut(&mut self, length: usize) -> Self {
         Self {
             run: self.run.cut(length),
             compensation: cut(&mut self.compensation, length),
         }
     }
-}
 
-impl<E: LerpCompensated<S>, S> CompensatedRun<'_, E, S> {
     #[inline(always)]
-    fn run(&mut self) {
+    fn run_inline(&mut self) {
         let Run {
             average,
             source,
@@ -115,7 +125,15 @@ impl<E: LerpCompensated<S>, S> CompensatedRun<'_, E, S> {
     }
 }
 
-impl<E, S> StochasticRun<'_, E, S> {
+impl<E: LerpStochastic<S> + Send, S: Sync> Work for StochasticRun<'_, E, S> {
+    fn len(&self) -> usize {
+        self.run.source.len()
+    }
+
+    fn address(&self) -> usize {
+        self.run.source.as_ptr().addr()
+    }
+
     fn cut(&mut self, length: usize) -> Self {
         let first = self.first;
         self.first += length;
@@ -125,11 +143,9 @@ impl<E, S> StochasticRun<'_, E, S> {
             first,
         }
     }
-}
 
-impl<E: LerpStochastic<S>, S> StochasticRun<'_, E, S> {
     #[inline(always)]
-    fn run(&mut self) {
+    fn run_inline(&mut self) {
         let Run {
             average,
             source,
@@ -139,8 +155,12 @@ impl<E: LerpStochastic<S>, S> StochasticRun<'_, E, S> {
     }
 }
 
-impl<'a, E, S> From<(&'a mut [E], &'a [S], f64)> for Run<'a, E, S> {
-    fn from((average, source, weight): (&'a mut [E], &'a [S], f64)) -> Self {
+type Parts<'a, E, S> = (&'a mut [E], &'a [S], f64);
+type CompensatedParts<'a, E, S> = (&'a mut [E], &'a mut [E], &'a [S], f64);
+type StochasticParts<'a, E, S> = (&'a mut [E], &'a [S], f64, u64);
+
+impl<'a, E, S> From<Parts<'a, E, S>> for Run<'a, E, S> {
+    fn from((average, source, weight): Parts<'a, E, S>) -> Self {
         debug_assert_eq!(average.len(), source.len());
         Self {
             average,
@@ -150,10 +170,8 @@ impl<'a, E, S> From<(&'a mut [E], &'a [S], f64)> for Run<'a, E, S> {
     }
 }
 
-impl<'a, E, S> From<(&'a mut [E], &'a mut [E], &'a [S], f64)> for CompensatedRun<'a, E, S> {
-    fn from(
-        (average, compensation, source, weight): (&'a mut [E], &'a mut [E], &'a [S], f64),
-    ) -> Self {
+impl<'a, E, S> From<CompensatedParts<'a, E, S>> for CompensatedRun<'a, E, S> {
+    fn from((average, compensation, source, weight): CompensatedParts<'a, E, S>) -> Self {
         debug_assert_eq!(average.len(), compensation.len());
         Self {
             run: (average, source, weight).into(),
@@ -162,8 +180,8 @@ impl<'a, E, S> From<(&'a mut [E], &'a mut [E], &'a [S], f64)> for CompensatedRun
     }
 }
 
-impl<'a, E, S> From<(&'a mut [E], &'a [S], f64, u64)> for StochasticRun<'a, E, S> {
-    fn from((average, source, weight, key): (&'a mut [E], &'a [S], f64, u64)) -> Self {
+impl<'a, E, S> From<StochasticParts<'a, E, S>> for StochasticRun<'a, E, S> {
+    fn from((average, source, weight, key): StochasticParts<'a, E, S>) -> Self {
         Self {
             run: (average, source, weight).into(),
             key,
@@ -174,24 +192,30 @@ impl<'a, E, S> From<(&'a mut [E], &'a [S], f64, u64)> for StochasticRun<'a, E, S
 
 /// Work of all dtypes of a kind of run, and what it is made of.
 macro_rules! work {
-    ($name:ident of $run:ident $parts:tt; $($variant:ident: $average:ty, $source:ty);*) => {
+    ($name:ident of $run:ident of $parts:ident; $($variant:ident: $average:ty, $source:ty);*) => {
         #[derive(Debug)]
         pub(crate) enum $name<'a> {
             $($variant($run<'a, $average, $source>),)*
         }
 
-        $(work!(@from $name $run $variant $parts $average, $source);)*
+        $(
+            impl<'a> From<$parts<'a, $average, $source>> for $name<'a> {
+                fn from(parts: $parts<'a, $average, $source>) -> Self {
+                    Self::$variant($run::from(parts))
+                }
+            }
+        )*
 
         impl Work for $name<'_> {
             fn len(&self) -> usize {
                 match self {
-                    $(Self::$variant(run) => work!(@inner $run run).len(),)*
+                    $(Self::$variant(run) => run.len(),)*
                 }
             }
 
             fn address(&self) -> usize {
                 match self {
-                    $(Self::$variant(run) => work!(@inner $run run).address(),)*
+                    $(Self::$variant(run) => run.address(),)*
                 }
             }
 
@@ -204,41 +228,23 @@ macro_rules! work {
             #[inline(always)]
             fn run_inline(&mut self) {
                 match self {
-                    $(Self::$variant(run) => run.run(),)*
+                    $(Self::$variant(run) => run.run_inline(),)*
                 }
-            }
-        }
-    };
-    (@inner Run $run:ident) => { $run };
-    (@inner $of:ident $run:ident) => { $run.run };
-    (@from $name:ident $run:ident $variant:ident (nearest) $average:ty, $source:ty) => {
-        work!(@into $name $run $variant (&'a mut [$average], &'a [$source], f64));
-    };
-    (@from $name:ident $run:ident $variant:ident (compensated) $average:ty, $source:ty) => {
-        work!(@into $name $run $variant (&'a mut [$average], &'a mut [$average], &'a [$source], f64));
-    };
-    (@from $name:ident $run:ident $variant:ident (stochastic) $average:ty, $source:ty) => {
-        work!(@into $name $run $variant (&'a mut [$average], &'a [$source], f64, u64));
-    };
-    (@into $name:ident $run:ident $variant:ident $parts:ty) => {
-        impl<'a> From<$parts> for $name<'a> {
-            fn from(parts: $parts) -> Self {
-                Self::$variant($run::from(parts))
             }
         }
     };
 }
 work!(
-    Piece of Run (nearest);
+    Piece of Run of Parts;
     F32: f32, f32; F64: f64, f64; F16: f32, f16; BF16: f32, bf16;
     F32ToF64: f64, f32; F16ToF64: f64, f16; BF16ToF64: f64, bf16
 );
 work!(
-    CompensatedPiece of CompensatedRun (compensated);
+    CompensatedPiece of CompensatedRun of CompensatedParts;
     F32: f32, f32; F64: f64, f64; F16: f32, f16; BF16: f32, bf16
 );
 work!(
-    StochasticPiece of StochasticRun (stochastic);
+    StochasticPiece of StochasticRun of StochasticParts;
     F32: bf16, f32; F16: bf16, f16; BF16: bf16, bf16;
     F32InF32: f32, f32; F16InF32: f32, f16; BF16InF32: f32, bf16
 );

@@ -37,7 +37,7 @@ pub struct CompensatedAverage {
 ///
 /// At weight 1 the average becomes a copy, with a compensation of 0. Averages and compensations that nobody else holds change
 /// in place. Tensors that do not lie row by row are brought into that order first: averages once, sources at each call. The
-/// result is the same to the bit on every backend, and with and without a kernel.
+/// result is the same bit for bit on every backend, and with and without a kernel.
 ///
 /// # Panics
 ///
